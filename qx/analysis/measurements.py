@@ -13,6 +13,7 @@ from qx.analysis.constraints import judge
 from qx.analysis.details import details, reported
 from qx.analysis.picks import picks_by_aim
 from qx.analysis.quantity import Quantity
+from qx.analysis.threads import thread_speedups
 from qx.contract.figures import CALL, Figure, Point
 from qx.contract.records import Arrays, Metric, Outcome
 from qx.contract.tasks import CLASSIFICATION
@@ -75,7 +76,9 @@ def analyse(
     parts = {
         name: _analyse_workload(part(whole, name), recording, failures, errors) for name in run.workloads
     }
-    return joined(whole, parts) if len(parts) > 1 else next(iter(parts.values()))
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    return evolve(joined(whole, parts), thread_speedups=tuple(thread_speedups(parts, recording)))
 
 
 def without_figures(

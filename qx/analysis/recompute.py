@@ -33,6 +33,7 @@ COMPUTED = (
     "noise_floor",
     "pairs",
     "summary",
+    "thread_speedups",
     "undecided",
     "outputs",
     "limits",

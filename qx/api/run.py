@@ -63,7 +63,7 @@ def run(
     lengths: int | Sequence[int] = (),
     workloads: str | Sequence[str] = (),
     settings: Mapping[str, OptionValue | Sequence[OptionValue]] | Sequence[str] = (),
-    threads: int = 1,
+    threads: int | Sequence[int] = 1,
     device: str = "cpu",
     precision: float = 0.01,
     budget: float | None = None,
@@ -141,8 +141,8 @@ def run(
     settings : mapping or sequence of str
         Options of plugins, as ``--set``: ``{"my_config.bits": [4, 8]}``, where a list makes a cell for each
         value, or ``["my_config.bits=4,8"]``.
-    threads : int
-        Threads that serve.
+    threads : int or sequence of int
+        Threads that serve. Each of several numbers has waves and a baseline of its own.
     device : str
         Device that serves: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. The configs that are for it take part.
     precision : float
@@ -309,7 +309,7 @@ def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data:
         batch_sizes=tuple(dict.fromkeys(_integers(arguments["batch_sizes"]) or DEFAULT_BATCH_SIZES)),
         is_default_batch_sizes=not _integers(arguments["batch_sizes"]),
         lengths=tuple(dict.fromkeys(_integers(arguments["lengths"]))),
-        threads=arguments["threads"],
+        threads=_integers(arguments["threads"]),
         device=arguments["device"],
         precision=arguments["precision"],
         budget=arguments["budget"],

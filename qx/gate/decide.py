@@ -147,7 +147,7 @@ def _cases(rules: Rules, source: Source) -> Iterator[tuple[Rule, str, Figure]]:
     for rule in rules.rules:
         for name, cell in results.cells.items():
             is_reference = results.configs[cell.config].reference
-            if cell.control or not rule.selects(cell.config, cell.workload, is_reference=is_reference):
+            if cell.control or not rule.selects(cell.config, cell.workload_name, is_reference=is_reference):
                 continue
             for figure in figures:
                 if figure.metric == rule.metric and rule.is_for(figure.point):
@@ -204,7 +204,7 @@ def _missing_cells(rules: Rules, source: Source, base: Source) -> Iterator[Decis
             if (
                 cell.control
                 or name in matched
-                or not rule.selects(cell.config, cell.workload, is_reference=is_reference)
+                or not rule.selects(cell.config, cell.workload_name, is_reference=is_reference)
             ):
                 continue
             figure = Figure(rule.metric)

@@ -10,7 +10,7 @@ from attrs import evolve
 
 from qx.contract.figures import Figure
 from qx.foreign import to_code, to_code_cell, to_markdown, to_markdown_cell, to_terminal
-from qx.report import builds, limits, picks, summary, wording
+from qx.report import builds, limits, picks, summary, threads, wording
 from qx.report.wording import Markup
 from qx.results import results_file
 from qx.results.columns import View, with_units
@@ -51,10 +51,14 @@ def _blocks(view: View) -> Iterator[str]:
     yield from wording.failed_baselines(view, MARKUP)
     yield PICTURE
     parts = view.parts
-    if len(parts) > 1:
+    if view.results.summary:
         yield "## Summary"
         yield summary.EXPLAINED
         yield _summary(view)
+    if view.results.thread_speedups:
+        yield f"## {threads.HEADING}"
+        yield threads.EXPLAINED
+        yield _threads(view)
     for part in parts:
         if len(parts) > 1:
             yield f"## {wording.title(part, MARKUP)}"
@@ -125,6 +129,14 @@ def _summary(view: View) -> str:
         for result, cells in summary.rows(view.results)
     ]
     return table(["config", "on the front", "ended well", *titles], rows)
+
+
+def _threads(view: View) -> str:
+    titles = [_title(column) for column in threads.columns(view.results)]
+    rows = [
+        [name, *(without_breaks(cell) for cell in cells)] for name, *cells in threads.rows(view.results, code)
+    ]
+    return table([*threads.KEYS, *titles], rows)
 
 
 def _figures(view: View) -> str:

@@ -11,7 +11,7 @@ from attrs import evolve
 
 from qx.contract.figures import Figure
 from qx.foreign import path_to_terminal, to_terminal
-from qx.report import builds, folded, limits, picks, wording
+from qx.report import builds, folded, limits, picks, threads, wording
 from qx.report.compact import FittedTable, Table, is_nearness
 from qx.report.precision import budget_in_words, reached
 from qx.report.styled import (
@@ -99,7 +99,19 @@ def _lines(view: View, width: int) -> Iterator[Line]:
             yield line()
             yield line((_subject(part, width), "strong"))
         yield from _workload(part, rows, width)
+    yield from _threads(view, width)
     yield from _ending(view, width)
+
+
+def _threads(view: View, width: int) -> Iterator[Line]:
+    """Yield the speedups from threads of the first figure that has them, in few lines."""
+    columns = threads.columns(view.results)
+    if not columns:
+        return
+    figures = (f"{name} {speedup}" for name, _, speedup, *_ in threads.rows(view.results, to_terminal))
+    text = f"{threads.HEADING}, not paired ({to_terminal(str(columns[0]))}): " + ", ".join(figures)
+    yield line()
+    yield from (line(part) for part in wrapped(text, min(width, SENTENCE_WIDTH), most=4))
 
 
 def _subject(view: View, width: int) -> str:
@@ -114,7 +126,7 @@ def _subject(view: View, width: int) -> str:
 def _title(view: View, width: int) -> Iterator[Line]:
     """Yield the title: model, data, items, threads, and the time that the run took."""
     run = view.results.run
-    facts = [count(run.threads, "thread"), f"in {duration(run.seconds['total'])}"]
+    facts = [threads.counts(run), f"in {duration(run.seconds['total'])}"]
     end = f", {', '.join(facts)}"
     room = max(8, width - width_of(end))
     names = [*run.workloads]

@@ -12,7 +12,7 @@ from attrs import evolve
 from qx.contract.figures import Figure
 from qx.errors import UsageError
 from qx.foreign import to_markdown_cell, to_terminal
-from qx.report import builds, limits, picks, summary, wording
+from qx.report import builds, limits, picks, summary, threads, wording
 from qx.report.wording import Markup
 from qx.results.columns import View, with_units
 from qx.results.numbers import NOTHING
@@ -136,9 +136,12 @@ def _blocks(view: View, drawing: Drawing) -> Iterator[str]:
     for failed in wording.failed_baselines(view, MARKUP):
         yield sentence(f"WARNING: {failed}")
     parts = view.parts
-    if len(parts) > 1:
+    if view.results.summary:
         yield _summary(view, drawing)
         yield sentence(summary.EXPLAINED)
+    if view.results.thread_speedups:
+        yield _threads(view, drawing)
+        yield sentence(threads.EXPLAINED)
     for part in parts:
         if len(parts) > 1:
             yield sentence(f"== {wording.title(part, MARKUP)}")
@@ -192,6 +195,12 @@ def _summary(view: View, drawing: Drawing) -> str:
         for result, cells in summary.rows(view.results)
     ]
     return drawing.tables(["config", "on the front", "ended well", *titles], rows)
+
+
+def _threads(view: View, drawing: Drawing) -> str:
+    titles = [_title(column, drawing) for column in threads.columns(view.results)]
+    rows = threads.rows(view.results, drawing.text)
+    return f"{threads.HEADING}:\n\n" + drawing.tables([*threads.KEYS, *titles], rows, len(threads.KEYS))
 
 
 def _figures(view: View, drawing: Drawing) -> str:

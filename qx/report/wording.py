@@ -13,6 +13,7 @@ from qx.contract.devices import DeviceFacts
 from qx.contract.figures import Figure
 from qx.contract.records import LayerRow, as_word
 from qx.foreign import to_terminal
+from qx.report import threads
 from qx.report.precision import budget_in_words, reached
 from qx.results import numbers
 from qx.results.columns import ANOTHER_NETWORK, View
@@ -531,7 +532,7 @@ def environment(view: View, markup: Markup) -> Iterator[tuple[str, str]]:
             environment.cpu,
             environment.machine,
             f"{count(environment.cpus, 'CPU')} to run on" if environment.cpus else None,
-            f"{count(run.threads, 'thread')} serving",
+            f"{threads.counts(run)} serving",
             f"{memory / 2**30:.0f} GiB of memory" if memory else None,
         ),
     )

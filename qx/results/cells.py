@@ -21,6 +21,11 @@ Place: TypeAlias = tuple[str, int, str, str]
 Identity: TypeAlias = tuple[Place, str, str]
 
 
+def part_name(workload: str, threads: int) -> str:
+    """Return the name of the part of a run that measures a workload at one of several numbers of threads."""
+    return f"{workload}@{threads}thread{'s' * (threads > 1)}"
+
+
 @frozen(kw_only=True)
 class CellId:
     """One config with its options on one workload, at one thread count, on one device of one machine.
@@ -29,6 +34,7 @@ class CellId:
     never taken apart: the fields say what it is made of.
     """
 
+    #: Name of the workload, in a run at several numbers of threads that of the part, see ``part_name``.
     workload: str
     config: str
     #: Values of all options of the config.
@@ -52,9 +58,14 @@ class CellId:
         return f"{self.workload}/{self.row}"
 
     @property
+    def workload_name(self) -> str:
+        """The name of the workload, whatever numbers of threads its run had."""
+        return self.workload.removesuffix(part_name("", self.threads))
+
+    @property
     def place(self) -> Place:
         """Where the cell was measured."""
-        return self.workload, self.threads, self.device, self.machine
+        return self.workload_name, self.threads, self.device, self.machine
 
     @property
     def identity(self) -> Identity:

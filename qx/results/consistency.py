@@ -62,6 +62,8 @@ def _named_cells(results: Results) -> Iterator[str]:
     for pair in results.pairs:
         yield from (pair.cell, pair.counterpart)
     yield from (cell for limit in results.limits for cell in limit.verdicts)
+    for speedup in results.thread_speedups:
+        yield from filter(None, (speedup.cell, speedup.comparison.against))
 
 
 def _named_configs(results: Results) -> Iterator[str]:
@@ -73,6 +75,7 @@ def _named_metrics(results: Results) -> Iterator[str]:
     yield from (measurement.metric for measurement in results.measurements)
     yield from (floor.metric for floor in results.noise_floor)
     yield from (axis.metric for axis in results.axes)
+    yield from (speedup.metric for speedup in results.thread_speedups)
     for pick in results.picks:
         yield from filter(None, (pick.metric, pick.decided_by))
     yield from (figure.metric for row in results.summary for figure in row.figures)
@@ -98,6 +101,8 @@ def _check_figures(results: Results) -> None:
             _check_builds(results, measurement, built, f"{field}.builds")
     for index, floor in enumerate(results.noise_floor):
         _check_comparison(place(("noise_floor", index)), floor)
+    for index, speedup in enumerate(results.thread_speedups):
+        _check_comparison(place(("thread_speedups", index)), speedup.comparison)
     for index, pair in enumerate(results.pairs):
         _check_interval(place(("pairs", index, "ci")), pair.ci)
 

@@ -314,6 +314,16 @@ class SummaryResult:
 
 
 @frozen(kw_only=True)
+class ThreadSpeedup(OfFigure):
+    """How much faster a config is with more threads than with the smallest number of them."""
+
+    cell: str
+    threads: int
+    #: Comparison with the same config at the smallest number of threads, whose cell ``against`` names.
+    comparison: Comparison
+
+
+@frozen(kw_only=True)
 class Results:
     """The results of a whole run."""
 
@@ -332,6 +342,8 @@ class Results:
     pairs: tuple[PairResult, ...] = ()
     #: Configs over all workloads; empty where there is only one workload.
     summary: tuple[SummaryResult, ...] = ()
+    #: Speedups of configs from threads; empty where there is only one number of threads.
+    thread_speedups: tuple[ThreadSpeedup, ...] = ()
     #: Aims for which the noise allows no pick.
     undecided: tuple[UndecidedResult, ...] = ()
     #: Errors of the outputs of each cell that was evaluated, without the baseline and the control.

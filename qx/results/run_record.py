@@ -194,6 +194,7 @@ class RunRecord:
     baseline: str
     #: Points that metrics are measured at.
     points: tuple[Point, ...]
+    #: Number of threads that serve, the first where there are several.
     threads: int
     #: Number of ``--calibration-n``; None where each config went by its own option.
     calibration_n: int | None
@@ -210,6 +211,8 @@ class RunRecord:
     metric_options: Mapping[str, OptionValues] = Factory(dict)
     #: Number of builds that were asked for of each config whose build depends on the seed.
     build_seeds: int = 1
+    #: Further numbers of threads that serve, each in a part of the run of its own.
+    further_threads: tuple[int, ...] = ()
     #: Limit of the run's time (``--max-time``); None where there was none.
     time_limit: TimeLimitRecord | None = None
     #: What the user accepts of a config (``--max-drop`` and the like).

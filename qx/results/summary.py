@@ -35,6 +35,7 @@ def part(results: Results, workload: str) -> Results:
         noise_floor=tuple(floor for floor in results.noise_floor if floor.workload == workload),
         pairs=tuple(pair for pair in results.pairs if pair.cell in cells),
         summary=(),
+        thread_speedups=(),
         undecided=tuple(
             undecided for undecided in results.undecided if cells.keys() >= {*undecided.contenders}
         ),
@@ -65,7 +66,9 @@ def joined(whole: Results, parts: Mapping[str, Results]) -> Results:
             evolve(limit, workload=name) for name, results in parts.items() for limit in results.limits
         ),
     )
-    return evolve(combined, summary=tuple(_summary(combined)))
+    workloads = {cell.workload_name for cell in whole.cells.values()}
+    # Over numbers of threads of one workload there is nothing to sum up.
+    return evolve(combined, summary=tuple(_summary(combined)) if len(workloads) > 1 else ())
 
 
 def _summary(results: Results) -> Iterable[SummaryResult]:

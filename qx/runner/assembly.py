@@ -96,13 +96,14 @@ def assemble(
             started=sittings[0].started,
             seconds={phase: round(value, 3) for phase, value in seconds.items()},
             seed=request.seed,
-            baseline=chosen.baseline_cell(first.workload.name, request),
+            baseline=chosen.baseline_cell(request.parts(first.workload.name)[0], request),
             points=tuple(
                 dict.fromkeys(
                     point for workload_run in workload_runs for point in workload_run.points(request.points)
                 )
             ),
-            threads=request.threads,
+            threads=request.threads[0],
+            further_threads=request.threads[1:],
             calibration_n=request.calibration_n,
             metric_options={name: dict(options) for name, options in chosen.metric_options.items()},
             build_seeds=request.build_seeds,
@@ -238,7 +239,7 @@ def _workload_record(
     prepared = workload_run.prepared
     size = recording.output_bytes(workload_run.cells)
     if prepared is None:
-        options = chosen.workload_options[workload_run.name]
+        options = chosen.workload_options[workload_run.workload]
         return WorkloadRecord(baseline=baseline, options=dict(options))
     return WorkloadRecord(
         baseline=baseline,

@@ -91,7 +91,9 @@ def build(
 
     journal = journal or Journal()
     noted = [record for record in journal.of(BuildRecord) if (record.cell, record.seed) == (str(cell), seed)]
-    replace = request.rebuild and all(record.key != key for record in noted)
+    # Parts of a run with other numbers of threads have the same build, so the first of them builds it.
+    is_first = cell.threads == request.threads[0]
+    replace = request.rebuild and is_first and all(record.key != key for record in noted)
     if not replace:
         try:
             if (cached := read_entry(place, partial(_read, host, job, key))) is not None:

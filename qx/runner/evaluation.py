@@ -118,7 +118,7 @@ def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evalua
             evaluation.failures, launch_bytes, device_bytes, serving.kinds, serving.refused_lengths
         )
 
-    most = run.most_side_by_side(usable_cpus() // request.threads, workload_run.ready.parameters)
+    most = run.most_side_by_side(usable_cpus() // workload_run.threads, workload_run.ready.parameters)
     with run.processes.side_by_side(most) as pool:
         futures = {cell: pool.submit(evaluate, cell) for cell in cells}
         return {cell: future.result() for cell, future in futures.items()}

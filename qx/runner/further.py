@@ -89,7 +89,7 @@ def evaluate_further(run: Run, workload_run: WorkloadRun) -> None:
         assert isinstance(result, Build)
         return evaluate_artifact(run, workload_run, cell, result, hangs, seed=seed)
 
-    processes = usable_cpus() // run.request.threads
+    processes = usable_cpus() // workload_run.threads
     for (cell, seed), result in _side_by_side(run, workload_run, pairs, carry_out, processes).items():
         if isinstance(result, Failure):
             workload_run.further[cell, seed] = result

@@ -82,7 +82,7 @@ def profile(
         return Profiles(
             workload=prepared.workload.name,
             batch_size=batch_size,
-            threads=request.threads,
+            threads=request.threads[0],
             configs=profiles,
         )
 
@@ -107,7 +107,7 @@ def _profile(
         reporter.phase("profile", cell.row)
         job = ProfileJob(
             seed=request.seed,
-            threads=request.threads,
+            threads=request.threads[0],
             engine=prepared.engine,
             wrappers=references(host.wrappers),
             artifact=built.stored,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence, Set
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -19,7 +20,7 @@ from qx.errors import UsageError
 from qx.foreign import to_line
 from qx.host.catalogue import unknown
 from qx.host.host import Entry, Host, Reference
-from qx.results.cells import CellId
+from qx.results.cells import CellId, part_name
 from qx.results.constraints import Constraint, check_constraints
 from qx.runner import settings
 from qx.runner.models import FORMS, entry_of_model, to_model
@@ -45,6 +46,10 @@ MOST_BUILDS = 50
 MANY_CELLS = 1000
 
 
+def _to_threads(value: int | Iterable[int]) -> tuple[int, ...]:
+    return (value,) if isinstance(value, int) else tuple(value)
+
+
 @frozen(kw_only=True)
 class Request:
     """The options of a run; the defaults are those of ``qx run``."""
@@ -65,7 +70,8 @@ class Request:
     is_default_batch_sizes: bool = False
     #: Lengths of inputs that are timed at each batch size; empty: inputs as the data have them.
     lengths: tuple[int, ...] = field(default=(), converter=to_integers)
-    threads: int = 1
+    #: Numbers of threads that serve, each measured in waves of its own.
+    threads: tuple[int, ...] = field(default=(1,), converter=_to_threads)
     #: Device that the configs are served on: ``cpu``, ``cuda`` or ``cuda:N``.
     device: str = field(default=CPU, converter=to_device)
     #: Number of calibration images of configs whose own option is not set; None: the default of each.
@@ -127,6 +133,16 @@ class Request:
         lengths: tuple[int | None, ...] = self.lengths or (None,)
         return tuple(Point(size, length) for length in lengths for size in self.batch_sizes)
 
+    def parts(self, workload: str) -> tuple[str, ...]:
+        """Return the names of the parts of a run that measure a workload: one for each number of threads."""
+        several = len(self.threads) > 1
+        return tuple(part_name(workload, number) for number in self.threads) if several else (workload,)
+
+    def threads_of(self, part: str) -> int:
+        """Return the number of threads of a part of a run, by its name."""
+        numbers = (number for number in self.threads if part.endswith(part_name("", number)))
+        return next(numbers, self.threads[0])
+
     @property
     def further_seeds(self) -> tuple[int, ...]:
         """The seeds of further builds, each with a draw of calibration images of its own."""
@@ -134,9 +150,11 @@ class Request:
 
     def check(self) -> None:
         """Raise ``UsageError`` for a value that no run can have, and for a device that is not there."""
-        for option, value in (("--calibration-n", self.calibration_n), ("--threads", self.threads)):
+        for option, value in (("--calibration-n", self.calibration_n), ("--threads", min(self.threads))):
             if value is not None and value < 1:
                 raise UsageError(f"{option} must be at least 1, not {value}")
+        if twice := [number for number, count in Counter(self.threads).items() if count > 1]:
+            raise UsageError(f"--threads {twice[0]} is there twice: give each number of threads once")
         if self.eval_n is not None and self.eval_n < 0:
             raise UsageError(f"--eval-n must be at least 1, or 0 for all items, not {self.eval_n}")
         for option, sizes in (("--batch-size", self.batch_sizes), ("--length", self.lengths)):
@@ -203,7 +221,7 @@ def cell_of(workload: str, variant: Variant, request: Request) -> CellId:
         config=variant.entry.name,
         options=variant.options,
         label=variant.label,
-        threads=request.threads,
+        threads=request.threads_of(workload),
         device=request.device,
     )
 
@@ -307,7 +325,12 @@ def choose(host: Host, request: Request) -> Chosen:
     compared_with = {baseline.name, *(config(entry).runtime_baseline for entry in configs)}
     swept = [entry for entry in configs if entry.name not in compared_with]
     values = settings.read(host, request.settings, (*configs, *metrics, *workloads), swept)
-    _check_number(len(workloads) * sum(settings.count_variants(entry, values) for entry in configs), request)
+    _check_number(
+        len(workloads)
+        * len(request.threads)
+        * sum(settings.count_variants(entry, values) for entry in configs),
+        request,
+    )
     return Chosen(
         axes=frozenset(request.front or (entry.name for entry in metrics if metric(entry).axis)),
         named_metrics=frozenset(name.removeprefix("+") for name in (*request.metrics, *request.front)),

@@ -91,7 +91,7 @@ def run(
         processes_of_a_run(request.session, logs, limit) as processes,
         outputs_folder(request, journal) as outputs,
     ):
-        shares = BudgetShares.of(request.budget, len(chosen.workloads))
+        shares = BudgetShares.of(request.budget, len(chosen.workloads) * len(request.threads))
         device = open_run_device(request, processes, reporter)
         this_run = Run(
             *(host, request, chosen, processes, reporter, recording, shares, outputs, journal, interruption),
@@ -102,7 +102,7 @@ def run(
             if workload_run.prepared is not None:
                 check_prepared(journal, workload_run.prepared)
         # The fallback may have replaced the default workload.
-        workloads[:] = [workload_run.name for workload_run in workload_runs]
+        workloads[:] = dict.fromkeys(workload_run.workload for workload_run in workload_runs)
         clock.end_phase("prepare")
         if chosen.left_out:
             names = ", ".join(chosen.left_out)
@@ -203,7 +203,7 @@ def _model_file(request: Request) -> Path | None:
 
 
 def _prepare(run: Run) -> list[WorkloadRun]:
-    """Prepare every workload and plan its cells.
+    """Prepare every workload and plan its cells, for each number of threads by themselves.
 
     If one of several workloads cannot be prepared, its own cells fail. Raises ``UsageError`` if none can be.
     """
@@ -222,11 +222,12 @@ def _prepare(run: Run) -> list[WorkloadRun]:
                 raise errors[0] from error
             if len(chosen.workloads) > 1:
                 reporter.say(f"{entry.name}: {error}")
-            workload_runs.append(_plan(run, entry.name, error=str(error)))
+            workload_runs += [_plan(run, part, error=str(error)) for part in request.parts(entry.name)]
         else:
-            workload_runs.append(_plan(run, prepared.workload.name, prepared))
-            workload_runs[-1].leave_out_metrics(chosen, reporter)
-            _leave_out_refused(workload_runs[-1], reporter)
+            for part in request.parts(prepared.workload.name):
+                workload_runs.append(_plan(run, part, prepared))
+                workload_runs[-1].leave_out_metrics(chosen, reporter)
+                _leave_out_refused(workload_runs[-1], reporter)
     return workload_runs
 
 
@@ -254,6 +255,6 @@ def _plan(run: Run, workload: str, prepared: Prepared | None = None, error: str 
         cells,
         run.request.seed,
         failures=failures,
-        is_one_of_several=len(run.chosen.workloads) > 1,
+        is_one_of_several=len(run.chosen.workloads) * len(run.request.threads) > 1,
         logs=run.processes.logs,
     )

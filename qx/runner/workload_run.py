@@ -69,7 +69,10 @@ class Run:
 
 @define
 class WorkloadRun:
-    """One workload of a run, and the results of its cells so far, by the id of the cell."""
+    """One workload of a run, and the results of its cells so far, by the id of the cell.
+
+    In a run at several numbers of threads there is one for each of them.
+    """
 
     name: str
     #: None if the workload could not be prepared.
@@ -102,6 +105,16 @@ class WorkloadRun:
     #: Whether the run has other workloads too.
     is_one_of_several: bool = False
     logs: Logs = Factory(Logs)
+
+    @property
+    def threads(self) -> int:
+        """Number of threads that serve."""
+        return next(iter(self.cells.values())).threads
+
+    @property
+    def workload(self) -> str:
+        """Name of the workload, whatever numbers of threads the run has."""
+        return next(iter(self.cells.values())).workload_name
 
     @property
     def ready(self) -> Prepared:

@@ -357,7 +357,7 @@ CELL = ("cells", "toy/quick")
         (
             ("run", "workloads", "toy\n"),
             {},
-            'run.workloads must match ^[a-z][a-z0-9_]{0,99}$, not "toy\\n"',
+            'run.workloads must match ^[a-z][a-z0-9_]{0,99}(@[0-9]+threads?)?$, not "toy\\n"',
         ),
         (("metrics", "delay", "name"), "heap", "metrics.delay must be named delay, not heap"),
         (("metrics", "delay", "margin"), 1e301, "metrics.delay.margin must be at most 1e+300, not 1e+301"),

@@ -43,7 +43,9 @@ def register(commands: Commands) -> None:
     add_workload_options(parser)
     add_build_options(parser)
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="items in a call (default: 1)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of a call (default: 1)")
+    parser.add_argument(
+        "--threads", type=int, action="append", metavar="N", help="threads of a call (default: 1)"
+    )
     parser.add_argument("--top", type=int, default=15, metavar="N", help="rows of a table (default: 15)")
     parser.add_argument(
         "--format",
@@ -76,7 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
     host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
     warn_of_broken(host, debug=arguments.debug)
     names = tuple(dict.fromkeys(arguments.configs))
-    request = build_request(arguments, configs=list(names), threads=arguments.threads)
+    threads = arguments.threads or [1]
+    if len(threads) > 1:
+        raise UsageError(f"--threads: qx profile takes one number, not {len(threads)}")
+    request = build_request(arguments, configs=list(names), threads=threads[0])
     request.check()
     with display() as reporter:
         profiles = profile(host, request, names, arguments.batch_size, reporter)

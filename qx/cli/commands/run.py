@@ -95,7 +95,14 @@ def register(commands: Commands) -> None:
         "how much that changes; latency and memory stay those of the first (default: 1)",
     )
     parser.add_argument("--yes", action="store_true", help="run, even if it is more than 1,000 cells")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads that serve (default: 1)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        action="append",
+        metavar="N",
+        help="threads that serve (repeatable: each number has waves and a baseline of its own, and the "
+        "speedup from threads is shown; default: 1)",
+    )
     add_device_option(parser)
     parser.add_argument(
         "--precision",
@@ -212,7 +219,7 @@ def _request(arguments: argparse.Namespace) -> Request:
         batch_sizes=tuple(dict.fromkeys(arguments.batch_sizes or DEFAULT_BATCH_SIZES)),
         is_default_batch_sizes=not arguments.batch_sizes,
         lengths=tuple(dict.fromkeys(arguments.lengths)),
-        threads=arguments.threads,
+        threads=arguments.threads or 1,
         device=arguments.device,
         precision=arguments.precision,
         budget=arguments.budget,

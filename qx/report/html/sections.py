@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from qx.contract.figures import Figure
 from qx.foreign import to_html
-from qx.report import builds, limits, picks, summary, wording
+from qx.report import builds, limits, picks, summary, threads, wording
 from qx.report.wording import Markup
 from qx.results.columns import View
 from qx.results.numbers import NOTHING
@@ -45,8 +45,11 @@ def _run(view: View, content: JsonObject) -> Iterator[str]:
     for failed in wording.failed_baselines(view, MARKUP):
         yield warning(failed)
     parts = view.parts
-    if len(parts) > 1:
+    if view.results.summary:
         yield section("summary", "Over all workloads", [paragraph(summary.EXPLAINED), _summary(view)])
+    if view.results.thread_speedups:
+        yield section("threads", threads.HEADING, [paragraph(threads.EXPLAINED), _threads(view)])
+    if len(parts) > 1:
         yield _choice(list(view.results.run.workloads))
     for index, (part, own) in enumerate(zip(parts, content["workloads"], strict=True)):
         blocks = list(_workload(part, own, index))
@@ -257,6 +260,11 @@ def _summary(view: View) -> str:
         for result, cells in summary.rows(view.results)
     ]
     return table("Over all workloads", ["config", "on the front", "ended well", *titles], rows)
+
+
+def _threads(view: View) -> str:
+    titles = list(map(_title, threads.columns(view.results)))
+    return table(threads.HEADING, [*threads.KEYS, *titles], threads.rows(view.results, code))
 
 
 # Elements -----------------------------------------------------------------------------------------

@@ -108,9 +108,9 @@ def _measure(run: Run, workload_run: WorkloadRun) -> None:
         return
     plan = _plan(run, workload_run, baseline, control)
     cpus = len(run.request.cpus) or usable_cpus()
-    if run.request.threads > cpus:
+    if workload_run.threads > cpus:
         reporter.say(
-            f"--threads {run.request.threads} on {cpus} CPUs: threads wait for each other, so latencies are "
+            f"--threads {workload_run.threads} on {cpus} CPUs: threads wait for each other, so latencies are "
             f"longer and less steady than on a machine that has as many"
         )
     workload = f" of {workload_run.name}" if workload_run.is_one_of_several else ""
