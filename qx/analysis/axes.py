@@ -74,9 +74,26 @@ def draw_values(
     has_ratio = ~np.isnan(ratios)
     # A cell that shares no wave with the baseline is drawn as its equal, for lack of anything better.
     means = np.where(has_ratio, ratios, 0.0).sum(axis=1) / np.maximum(has_ratio.sum(axis=1), 1)
-    drawn = ratios[:, waves % ratios.shape[1]]
-    present = ~np.isnan(drawn)
-    counts = present.sum(axis=2)
-    sums = np.where(present, drawn, 0.0).sum(axis=2)
-    drawn_means: Floats = sign * np.where(counts > 0, sums / np.maximum(counts, 1), means[:, None]).T
+    sums, counts = drawn_sums(ratios, has_ratio, waves % ratios.shape[1])
+    drawn_means: Floats = sign * np.where(counts > 0, sums / np.maximum(counts, 1), means)
     return drawn_means
+
+
+def drawn_sums(
+    ratios: Floats, has_ratio: NDArray[np.bool_], waves: NDArray[np.intp]
+) -> tuple[Floats, Floats]:
+    """Return sums and numbers of the ratios ``[cells, waves]`` in the waves drawn, each ``[draws, cells]``.
+
+    Cells of one group have the same waves. Group by group, seconds and memory grow with the number of cells:
+    all cells together would have as many ratios in a draw as the run has waves, of which most are missing.
+    """
+    times = np.zeros((len(waves), ratios.shape[1]))
+    np.add.at(times, (np.arange(len(waves))[:, None], waves), 1.0)
+    sums, counts = np.empty((2, len(waves), len(ratios)))
+    patterns, group = np.unique(has_ratio, axis=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        members, own = np.flatnonzero(group.ravel() == number), times[:, pattern]
+        # Not a product of matrices, which may round equal cells differently.
+        sums[:, members] = np.einsum("dw,cw->dc", own, ratios[members][:, pattern])
+        counts[:, members] = own.sum(axis=1)[:, None]
+    return sums, counts

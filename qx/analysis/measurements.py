@@ -43,6 +43,8 @@ from qx.statistics.output_error import output_error
 
 #: Method of the baseline's comparison with itself.
 ITSELF = "itself"
+#: Most cells of the front that every cell is compared with.
+MOST_COMPARED = 16
 
 
 def analyse(
@@ -171,7 +173,7 @@ def _analyse_workload(
         cell: most_similar(cells, result, configs[result.config].counterpart, same_options=True)
         for cell, result in cells.items()
     }
-    on_front = [cell for cell, result in front.items() if result.on_front]
+    on_front = most_likely(front)
     measurements = tuple(
         _measurement(
             quantity,
@@ -206,6 +208,17 @@ def _analyse_workload(
         ),
     )
     return evolve(analysed, limits=judge(analysed, run.constraints))
+
+
+def most_likely(front: Mapping[str, FrontResult]) -> list[str]:
+    """Return the cells of the front that every cell is compared with, in their order.
+
+    Of a large front, which noise or a sweep makes, these are the cells that are most likely on it: figures
+    then grow with the number of cells, and not with its square.
+    """
+    on_front = [cell for cell, result in front.items() if result.on_front]
+    likely = sorted(on_front, key=lambda cell: -(front[cell].probability or 0.0))[:MOST_COMPARED]
+    return [cell for cell in on_front if cell in likely]
 
 
 def _pair(cell: str, counterpart: str, recording: Recording, task: str | None) -> PairResult:

@@ -73,14 +73,29 @@ def _with_certain_ties(axis: pareto.Axis, quantity: Quantity, cells: Sequence[st
 
     Whichever of them is picked, nothing is lost on these items, however few they are.
     """
-    if quantity.metric.samples == "per_item":
-        rows = np.array([quantity.values(cell) for cell in cells])
-        is_same = np.array([(rows == row).all(axis=1) for row in rows])
-    elif quantity.metric.samples in OF_ITEMS:
-        is_same = np.array([[quantity.are_identical(cell, other) for other in cells] for cell in cells])
-    else:
+    if quantity.metric.samples not in OF_ITEMS:
         return axis
+    is_same = identical_cells(quantity, cells)
     return evolve(axis, low=np.where(is_same, 0.0, axis.low), high=np.where(is_same, 0.0, axis.high))
+
+
+def identical_cells(quantity: Quantity, cells: Sequence[str]) -> NDArray[np.bool_]:
+    """Return ``[cells, cells]``: whether two cells are the same on every item that was evaluated.
+
+    The cost grows with the number of cells and not with that of pairs, unless many have the same value.
+    """
+    if quantity.metric.samples == "per_item":
+        # Adding 0 makes a negative zero a zero, which it is equal to.
+        contents = [(quantity.values(cell) + 0.0).tobytes() for cell in cells]
+        numbers = {content: number for number, content in enumerate(contents)}
+        same_as = np.array([numbers[content] for content in contents])
+        return np.asarray(same_as[:, None] == same_as[None, :])
+    is_same = np.zeros((len(cells), len(cells)), dtype=bool)
+    if quantity.metric.phase in ("predictions", "derived"):
+        values = np.array([quantity.values(cell)[0] for cell in cells])
+        for row, column in np.argwhere(values[:, None] == values[None, :]):
+            is_same[row, column] = quantity.are_identical(cells[row], cells[column])
+    return is_same
 
 
 def _alarm(quantity: Quantity, floors: Sequence[NoiseFloor]) -> NoiseFloor | None:

@@ -41,7 +41,11 @@ class WaveValues:
 
         Samples without a wave, which are derived ones, count as one wave each.
         """
-        series = self.series[cell]
+        if cell not in self._medians:
+            self._medians[cell] = self._median_by_wave(self.series[cell])
+        return self._medians[cell]
+
+    def _median_by_wave(self, series: Series) -> Floats:
         medians = np.full(self.count, np.nan)
         has_wave = series.wave >= 0
         if not has_wave.any():
@@ -52,6 +56,8 @@ class WaveValues:
         else:
             for wave in np.unique(waves):
                 medians[wave] = np.median(values[waves == wave])
+        # It is kept for all that asks for it.
+        medians.setflags(write=False)
         return medians
 
     def values(self, cells: Sequence[str], samples: int | None = None) -> Floats:
@@ -72,6 +78,15 @@ class WaveValues:
         """Return the smallest number of samples in any complete wave of a cell, at most ``MIN_SAMPLES``."""
         if self.metric.samples != "per_block" or not is_relative(self.metric):
             return MIN_SAMPLES
+        if cell not in self._min_samples:
+            self._min_samples[cell] = self._count_samples(cell)
+        return self._min_samples[cell]
+
+    @cached_property
+    def _min_samples(self) -> dict[str, int]:
+        return {}
+
+    def _count_samples(self, cell: str) -> int:
         is_complete = ~np.isnan(self._undisturbed(MIN_SAMPLES)[:, self._columns[cell]])
         waves = self.series[cell].wave
         counts = np.bincount(waves[waves >= 0], minlength=self.count)
@@ -86,6 +101,10 @@ class WaveValues:
         if samples not in self._undisturbed_by_samples:
             self._undisturbed_by_samples[samples] = self._reduce(comparison_rank(samples))
         return self._undisturbed_by_samples[samples]
+
+    @cached_property
+    def _medians(self) -> dict[str, Floats]:
+        return {}
 
     @cached_property
     def _columns(self) -> dict[str, int]:
