@@ -11,7 +11,7 @@ from importlib import import_module
 from qx.cli.display import display
 from qx.cli.streams import say_printed
 from qx.foreign import to_printed, to_terminal
-from qx.runner.request import Reporter
+from qx.runner.request import Reporter, Silent
 
 #: Number of characters of the bar.
 BAR = 20
@@ -21,7 +21,7 @@ BAR = 20
 def reporting(*, is_shown: bool) -> Iterator[Reporter]:
     """Yield the reporter for the place that this is called from. Nothing is shown without ``is_shown``."""
     if not is_shown:
-        yield Silent()
+        yield OnlyPrinted()
     elif is_notebook():
         with Notebook() as reporter:
             yield reporter
@@ -37,20 +37,8 @@ def is_notebook() -> bool:
     return shell is not None and getattr(shell, "kernel", None) is not None
 
 
-class Silent:
-    """A reporter that shows nothing."""
-
-    def phase(self, name: str, text: str) -> None:
-        """Show nothing."""
-
-    def step(self, done: float, text: str) -> None:
-        """Show nothing."""
-
-    def say(self, text: str) -> None:
-        """Show nothing."""
-
-    def note(self, text: str) -> None:
-        """Show nothing."""
+class OnlyPrinted(Silent):
+    """A reporter that shows what the user asked to see, and nothing else."""
 
     def show(self, text: str) -> None:
         """Print lines, for which the user asked."""

@@ -13,7 +13,7 @@ from qx.host.host import Entry, Host
 from qx.results.recording import Floats, Recording
 from qx.results.records import Results
 from qx.runner import Request, run
-from qx.runner.request import BUDGET_CONFIGS
+from qx.runner.request import BUDGET_CONFIGS, Silent
 from qx.statistics import over_waves
 from qx.statistics.effort import waves_needed
 
@@ -143,22 +143,3 @@ def _speed(host: Host) -> Entry:
         ):
             return entry
     raise UsageError("no metric that compares by speedup is ready: qx list shows the reasons")
-
-
-class Silent:
-    """A reporter that shows nothing."""
-
-    def phase(self, name: str, text: str) -> None:
-        """Do nothing."""
-
-    def step(self, done: float, text: str) -> None:
-        """Do nothing."""
-
-    def say(self, text: str) -> None:
-        """Do nothing."""
-
-    def note(self, text: str) -> None:
-        """Do nothing."""
-
-    def show(self, text: str) -> None:
-        """Do nothing."""

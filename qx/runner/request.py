@@ -214,6 +214,25 @@ class Reporter(Protocol):
         """Show lines that stay, as they are: what a plugin printed, or a traceback."""
 
 
+class Silent:
+    """A reporter that shows nothing."""
+
+    def phase(self, name: str, text: str) -> None:
+        """Do nothing."""
+
+    def step(self, done: float, text: str) -> None:
+        """Do nothing."""
+
+    def say(self, text: str) -> None:
+        """Do nothing."""
+
+    def note(self, text: str) -> None:
+        """Do nothing."""
+
+    def show(self, text: str) -> None:
+        """Do nothing."""
+
+
 def cell_of(workload: str, variant: Variant, request: Request) -> CellId:
     """Return the cell of a config with its options on a workload."""
     return CellId(

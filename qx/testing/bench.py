@@ -25,7 +25,7 @@ from qx.processes.workers import Processes
 from qx.runner import settings
 from qx.runner.builds import build_job, stored_artifact
 from qx.runner.preparation import Prepared, calibration_counts, data_folder, is_offline, prepare
-from qx.runner.request import Request, cell_of, recipes_of, references
+from qx.runner.request import Request, Silent, cell_of, recipes_of, references
 from qx.storage.cache import open_cache
 from qx.storage.manifest import Manifest
 from qx.testing.answers import BuildObservations, Observations, ServeAnswer, Watched
@@ -221,7 +221,7 @@ class Bench:
                 try:
                     options = settings.all_options(model, {})
                     self._shared[key] = prepare(
-                        self.host, self.request, model, processes, _SilentReporter(), options, variants
+                        self.host, self.request, model, processes, Silent(), options, variants
                     )
                 except (UsageError, DataError) as error:
                     raise NotApplicable(f"workload {self.request.workload}: {error}") from error
@@ -375,25 +375,6 @@ def _read_outputs(path: Path) -> Arrays:
 
     with np.load(path) as arrays:
         return unpack(arrays)
-
-
-class _SilentReporter:
-    """A reporter of progress that says nothing."""
-
-    def phase(self, name: str, text: str) -> None:
-        """Do nothing."""
-
-    def step(self, done: float, text: str) -> None:
-        """Do nothing."""
-
-    def say(self, text: str) -> None:
-        """Do nothing."""
-
-    def note(self, text: str) -> None:
-        """Do nothing."""
-
-    def show(self, text: str) -> None:
-        """Do nothing."""
 
 
 def workload_name(host: Host, target: str | None) -> str:
