@@ -129,6 +129,8 @@ class Processes:
         self._session = session
         self._supervisor = Supervisor(self.folder / "supervisor.log")
         self._own_servers = ForkServers(self._supervisor, self.folder)
+        #: The servers of parts of the run, such as a wave, which end before it.
+        self._further_servers: set[ForkServers] = set()
         self._live: set[Worker] = set()
         self._lock = Lock()
         self._count = 0
@@ -141,12 +143,14 @@ class Processes:
         subject: Subject | None = None,
         *,
         fresh: bool = False,
+        servers: ForkServers | None = None,
     ) -> Worker:
         """Start a process for this job. ``name`` becomes part of the name of the file of its output.
 
         ``subject`` is what it works for, in whose log its output is kept; None: its output is not kept.
-        It is forked from a server that has imported torch, unless it is to be ``fresh``: a program that
-        imports all that it needs itself. Raises ``Failure`` if the time for it is over.
+        It is forked from a server that has imported torch, one of ``servers`` or of the run's own, unless it
+        is to be ``fresh``: a program that imports all that it needs itself. Raises ``Failure`` if the time
+        for it is over.
         """
         if self.limit.is_over:
             raise Failure("timeout", job.do, self.limit.cause("not begun"), out_of_time=True)
@@ -157,18 +161,20 @@ class Processes:
         log = self.folder / f"{number}-{name.replace('/', '-')[:MAX_NAME]}.log"
         scratch = self.folder / number
         environment = _environment(job.threads, scratch, self._session)
-        servers = shared_servers() or self._own_servers
+        servers = servers or shared_servers() or self._own_servers
         # With several threads numpy's library starts them at once, and a fork would lose them.
-        is_forked = bool(job.preloads) and job.threads == 1 and not fresh
-        server = servers.prepare(job.preloads, environment) if is_forked else None
+        can_fork = bool(job.preloads) and job.threads == 1 and not fresh
+        server = servers.prepare(job.preloads, environment) if can_fork else None
         with self._lock:
             self._check_open()
             scratch.mkdir()
             process = servers.fork(server, environment, log)
+            is_forked = process is not None
             if process is None:
                 command = [sys.executable, "-c", _PROGRAM, *sys.path]
                 process = self._supervisor.spawn(command, environment, log)
             worker = Worker(job, process, log, scratch, self._forget, self.limit)
+            worker.is_forked = is_forked
             self._live.add(worker)
             if subject is not None:
                 worker.output = Output(subject, job.stage, log)
@@ -210,10 +216,11 @@ class Processes:
         """End all workers and start no more. Threads that wait for a worker see it die."""
         with self._lock:
             self._closed = True
-            live = list(self._live)
+            live, further = list(self._live), list(self._further_servers)
         for worker in live:
             worker.kill()
-        self._own_servers.kill()
+        for servers in (self._own_servers, *further):
+            servers.kill()
 
     def cut_off(self) -> None:
         """End all workers, since the user has interrupted the run; nobody is to blame for what they lack."""
@@ -223,10 +230,30 @@ class Processes:
         for worker in live:
             worker.kill()
 
-    @property
-    def shares_servers(self) -> bool:
-        """Whether workers are forked from servers that other runs of this process use too, as in tests."""
-        return shared_servers() is not None
+    @contextmanager
+    def fork_servers(self) -> Iterator[ForkServers]:
+        """Yield servers whose workers share no import with others, and which end with the context.
+
+        In a process whose runs share servers, as in a session of tests, these are yielded.
+        """
+        if (shared := shared_servers()) is not None:
+            yield shared
+            return
+        servers = ForkServers(self._supervisor, self.folder)
+        with self._lock:
+            self._check_open()
+            self._further_servers.add(servers)
+        try:
+            yield servers
+        finally:
+            servers.close()
+            with self._lock:
+                self._further_servers.discard(servers)
+
+    def prepare(self, servers: ForkServers, job: Job[Answer]) -> None:
+        """Have servers import what they need for the workers of such a job, and wait until they have."""
+        if job.preloads and job.threads == 1:
+            servers.prepare(job.preloads, _environment(job.threads, self.folder, self._session))
 
     def _check_open(self) -> None:
         if self._closed:
@@ -281,6 +308,8 @@ class Worker:
         limit: TimeLimit,
     ) -> None:
         self._log, self._scratch, self._forget, self._limit = log, scratch, forget, limit
+        #: Whether it was forked from a server, and is not a program of its own.
+        self.is_forked = False
         #: Where its output is kept; None: it is not kept.
         self.output: Output | None = None
         self._stage = "start"

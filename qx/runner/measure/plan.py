@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
+import numpy as np
 from attrs import Factory, define, frozen
 
 from qx.contract.devices import CPU
@@ -13,7 +14,7 @@ from qx.contract.figures import CALL, Figure, Point
 from qx.contract.records import Metric
 from qx.environment import usable_cpus
 from qx.host.host import Entry, Reference
-from qx.processes.answers import MetricFailure
+from qx.processes.answers import MetricFailure, PlainSamples
 from qx.processes.jobs import LaunchJob, StoredArtifact
 from qx.processes.workers import Failure
 from qx.results.cells import CellId
@@ -150,6 +151,10 @@ class Measured:
     #: Number of launches that died outside of all metrics, by cell.
     own_deaths: Counter[str] = Factory(Counter)
     hangs: Hangs = Factory(Hangs)
+    #: Loaders of which a forked launch has given an answer.
+    forkable: set[str] = Factory(set)
+    #: Loaders whose launches are all fresh, since they cannot be forked, with the reason.
+    unforkable: dict[str, str] = Factory(dict)
     #: Cells that failed, and take no part in further waves.
     failures: dict[str, Failure] = Factory(dict)
     metric_failures: dict[tuple[str, str], MetricFailure] = Factory(dict)
@@ -237,6 +242,23 @@ class Measured:
         # An error in loading would be raised again, and a hang would cost the whole timeout again.
         if self.own_deaths[cell] > RETRIES or not failure.gone or failure.outcome == "timeout":
             self.failures[cell] = failure
+
+    def record(
+        self, cell: str, figure: Figure, samples: PlainSamples, number: int = -1, position: int = -1
+    ) -> None:
+        """Keep samples of the current wave until the launch has completed it.
+
+        ``number`` is that of their round, and ``position`` the cell's in it; -1 for those of no round.
+        """
+        count = len(samples.values)
+        series = Series(
+            values=np.asarray(samples.values, dtype=np.float64),
+            wave=np.full(count, self.waves - 1),
+            round=np.full(count, number),
+            position=np.full(count, position),
+            details=(samples.details,),
+        )
+        self.pending.setdefault(cell, []).append((figure, series))
 
     def keep_pending(self, cell: str) -> None:
         """Keep the samples of the current wave, which the launch of this cell has completed."""

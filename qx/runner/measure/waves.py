@@ -6,29 +6,22 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
 
 import numpy as np
 from attrs import Factory, define, field
 
 from qx.analysis.quantity import Quantity
-from qx.contract.devices import CPU
-from qx.contract.figures import Figure, Point
+from qx.contract.figures import Point
 from qx.contract.records import MOST_WAVES
-from qx.processes.answers import (
-    HoldAnswer,
-    LaunchAnswer,
-    Measurement,
-    PlainSamples,
-    WarmAnswer,
-)
-from qx.processes.logs import Subject
+from qx.processes.answers import HoldAnswer
 from qx.processes.workers import Failure, Processes, Worker
-from qx.results.recording import Floats, Recording, Series, joined
+from qx.results.recording import Floats, Recording, joined
 from qx.results.run_record import TIME_LIMIT
-from qx.runner.devices import wave_reading
 from qx.runner.evaluation import sample_failure
+from qx.runner.measure.fresh import LEAST_FRESH, MOST_FRESH, count_fresh, has_enough_fresh
 from qx.runner.measure.holding import cpus_for, keep_host_off
+from qx.runner.measure.launches import Launches
 from qx.runner.measure.log import WaveLog
 from qx.runner.measure.plan import ENDED_BY, INTERRUPTED, Measured, Plan
 from qx.runner.measure.rounds import (
@@ -42,17 +35,15 @@ from qx.runner.measure.rounds import (
     schedule_rounds,
     warm_calls,
 )
+from qx.runner.measure.servers import WaveServers
 from qx.runner.request import metric
 from qx.statistics import over_waves
-from qx.worker.samples import metric_in, stage_of
 
 #: Share of the remaining time of a wave that is planned for rounds, whose length is only an estimate.
 HEADROOM = 0.95
 #: Share of the time until the end of the run's time that waves are planned for: a wave that is longer than
 #: estimated would be cut off, with nothing left of it.
 BEFORE_END = 0.9
-#: The longest warm-up in seconds, whether the times have become steady or not.
-WARM_SECONDS = 1.0
 
 
 class BudgetTooShort(Exception):
@@ -121,10 +112,20 @@ class _Group:
     #: Number of the group, from 0.
     index: int = 0
     order: random.Random = field(init=False)
+    #: Where the processes of waves are forked from.
+    servers: WaveServers = field(init=False)
+    #: The launches of the current wave.
+    wave_launches: Launches = field(init=False)
     #: Number of rounds of each task in the current wave.
     counts: dict[Task, int] = Factory(dict)
     #: The shortest time of a call in the warm-ups of all waves so far in seconds, by cell and point.
     fastest: dict[str, dict[Point, float]] = Factory(dict)
+    #: Number of waves of this group that measured memory and start-up in fresh launches, and the seconds that
+    #: these launches took.
+    fresh_waves: int = 0
+    fresh_seconds: float = 0.0
+    #: Seconds that launches took in the current wave in which nothing but memory and start-up is measured.
+    apart_seconds: float = 0.0
     #: Number of waves of this group that are done.
     waves: int = 0
     #: Number of waves that the baseline's launch completed: in the others there is nothing to compare with.
@@ -147,6 +148,19 @@ class _Group:
         return [cell for cell in self.group if cell not in self.measured.failures]
 
     @property
+    def own_cells(self) -> list[str]:
+        """The cells that are in no other group, or all where there is none."""
+        others = [
+            cell for cell in self.group if cell != self.plan.baseline and not self.plan.cells[cell].control
+        ]
+        return others or list(self.group)
+
+    @property
+    def least_fresh(self) -> int:
+        """The least number of waves with fresh launches."""
+        return min(LEAST_FRESH, self.plan.least_waves)
+
+    @property
     def deadline(self) -> float:
         """When the waves of this group should end, by the monotonic clock in seconds."""
         budgeted = self.began + self.measured.budget * self.share
@@ -167,7 +181,8 @@ class _Group:
 
         Returns what ended them.
         """
-        reason = self._run()
+        with closing(WaveServers(self.processes, self.plan.parallel_launches)) as self.servers:
+            reason = self._run()
         if reason in (TIME_LIMIT, INTERRUPTED) and self.whole_waves < self.plan.least_waves:
             self.measured.has_too_few_waves = True
         return reason
@@ -200,6 +215,7 @@ class _Group:
             return False
         self.waves, self.whole_waves = len(waves), sum(wave.is_whole for wave in waves)
         self.mean_wave = sum(wave.seconds for wave in waves) / len(waves)
+        self.fresh_waves = count_fresh(self.plan, self.measured, self.own_cells)
         for cell, fastest in waves[-1].fastest.items():
             self.fastest[cell] = {Point.parse(point): seconds for point, seconds in fastest.items()}
         for task in self.plan.tasks:
@@ -235,20 +251,8 @@ class _Group:
         cells = self.alive
         self.order.shuffle(cells)
         self.log.begin(self.measured)
-        began = self.wave_began = time.monotonic()
-        launches, times = self._ready(cells)
-        try:
-            if self.plan.block:
-                block_times = quantise_times(self.fastest, self.plan.baseline)
-                for cell, cell_times in block_times.items():
-                    self.measured.calls_per_block[cell] = _counts_by_point(block_calls, cell_times)
-                    self.measured.warm_calls[cell] = _counts_by_point(warm_calls, cell_times)
-                self._plan_rounds(times, block_times, began)
-                with keep_host_off(self._hold(launches)):
-                    self._rounds(launches)
-        finally:
-            for worker in launches.values():
-                worker.close()
+        self.wave_began = time.monotonic()
+        launches = self._measure_wave(cells)
         if self.measured.is_cut_off:
             self._forget_wave()
             return
@@ -261,11 +265,56 @@ class _Group:
             self.fastest,
             self.index,
             is_whole,
-            time.monotonic() - began,
+            time.monotonic() - self.wave_began,
         )
         for cell in launches:
             self.measured.keep_pending(cell)
         self.whole_waves += is_whole
+        self.fresh_waves += self.wave_launches.measures_fresh
+
+    def _measure_wave(self, cells: Sequence[str]) -> dict[str, Worker]:
+        """Launch cells, time their calls and close them; return the launches that completed the wave."""
+        launches_of_wave = Launches(
+            self.plan, self.processes, self.measured, self.fastest, self._wants_fresh()
+        )
+        self.wave_launches = launches_of_wave
+        self.apart_seconds = 0.0
+        if launches_of_wave.measures_fresh:
+            launches_of_wave.measure_apart(cells)
+            self.apart_seconds = time.monotonic() - self.wave_began
+            self.fresh_seconds += self.apart_seconds
+        waves_to_come = max(1, self.plan.least_waves - self.whole_waves)
+        with launches_of_wave.forking(cells, self.servers, waves_to_come):
+            launches, times = launches_of_wave.ready(cells)
+            try:
+                self._time_calls(launches, times)
+            finally:
+                for worker in launches.values():
+                    worker.close()
+        return launches
+
+    def _time_calls(self, launches: dict[str, Worker], times: Times) -> None:
+        """Run the rounds of the current wave, if there is anything to time."""
+        if not self.plan.block:
+            return
+        block_times = quantise_times(self.fastest, self.plan.baseline)
+        for cell, cell_times in block_times.items():
+            self.measured.calls_per_block[cell] = _counts_by_point(block_calls, cell_times)
+            self.measured.warm_calls[cell] = _counts_by_point(warm_calls, cell_times)
+        self._plan_rounds(times, block_times)
+        with keep_host_off(self._hold(launches)):
+            self._rounds(launches)
+
+    def _wants_fresh(self) -> bool:
+        """Return whether the next wave measures the metrics of phase ``fresh``."""
+        if not self.plan.fresh or not self.plan.block:
+            return bool(self.plan.fresh)
+        if self.fresh_waves < self.least_fresh:
+            return True
+        if self.fresh_seconds > MOST_FRESH * self.measured.budget / len(self.plan.groups):
+            return False
+        recording = self.recording.select(self.plan.cells)
+        return not has_enough_fresh(self.plan, self.measured, recording, self.alive)
 
     def _forget_wave(self) -> None:
         """Forget the current wave, which the end of the run's time has cut off."""
@@ -273,118 +322,20 @@ class _Group:
         self.measured.pending.clear()
         del self.measured.pinned_cpus[self.measured.waves :]
 
-    def _ready(self, cells: Sequence[str]) -> tuple[dict[str, Worker], dict[str, dict[Point, float]]]:
-        """Launch every cell and warm it up; return the launches, and seconds per call by cell and point.
-
-        As many start in parallel as there are processors, and the first warm up while the last start. Only if
-        a metric times the start, one starts after another, and all warm up afterwards.
-        """
-        alone = any(metric(entry).alone for entry in self.plan.fresh)
-        with self.processes.side_by_side(1 if alone else self.plan.parallel_launches) as pool:
-            starts = {cell: pool.submit(self._start, cell) for cell in cells}
-            # On a device no other launch may work while one warms up.
-            warms_up_later = alone or self.plan.device != CPU
-            warm = {} if warms_up_later else self._submit_warm_ups(pool, starts)
-            # Wait inside the block: there Ctrl-C ends the workers.
-            wait(starts.values())
-            wait(warm.values())
-        if warms_up_later:
-            with self.processes.side_by_side(self.plan.parallel_warm_ups) as pool:
-                warm = self._submit_warm_ups(pool, starts)
-                wait(warm.values())
-        launches = {cell: worker for cell, start in starts.items() if (worker := start.result()) is not None}
-        times: dict[str, dict[Point, float]] = {}
-        for cell, future in warm.items():
-            result = future.result()
-            if isinstance(result, Failure):
-                self._lose(launches, cell, result)
-            elif result is not None:
-                times[cell] = result
-        return launches, times
-
-    def _submit_warm_ups(
-        self, pool: ThreadPoolExecutor, starts: Mapping[str, Future[Worker | None]]
-    ) -> dict[str, Future[dict[Point, float] | Failure | None]]:
-        """Have every launch warm up once it has started, in the order in which they start."""
-        return {cell: pool.submit(self._warm_up, start, cell) for cell, start in starts.items()}
-
-    def _start(self, cell: str) -> Worker | None:
-        """Start a launch of a cell and measure its metrics of phase ``fresh``; None if the cell fails."""
-        while cell not in self.measured.failures and not self.measured.is_cut_off:
-            job = self.plan.job(self.plan.cells[cell], self.plan.artifacts[cell], time.monotonic_ns())
-            for reference in job.metrics:
-                if not self.measured.should_measure(cell, reference.name):
-                    job = job.without(reference.name)
-            row = self.plan.cells[cell].row
-            measures_start = any(self.measured.should_measure(cell, entry.name) for entry in self.plan.fresh)
-            # The memory and the start of a forked process are not those of a process that users start. Nor is
-            # it shown that its times are: forked ones share what an import has laid out in memory.
-            is_fresh = measures_start or not self.processes.shares_servers
-            try:
-                worker = self.processes.start(job, f"launch-{row}", Subject(cell, row), fresh=is_fresh)
-            except Failure as failure:
-                self.measured.record_death(self.plan.cells[cell], failure, self.plan.metrics)
-                return None
-            self.measured.launches[cell] += 1
-            self.measured.disturbed.discard(cell)
-            try:
-                worker.answer(LaunchAnswer, timeout=self.plan.timeout)
-                self._measure_fresh(worker, cell)
-            except Failure as failure:
-                worker.close()
-                self.measured.record_death(self.plan.cells[cell], failure, self.plan.metrics)
-            else:
-                return worker
-        return None
-
-    def _warm_up(self, start: Future[Worker | None], cell: str) -> dict[Point, float] | Failure | None:
-        """Warm up a launch and return the seconds per call by point; None without a warm-up."""
-        worker = start.result()
-        if worker is None or not self.plan.block:
-            return None
-        try:
-            return {
-                point: self._warm_up_at(worker, cell, point)
-                for point in self.plan.all_points
-                if self.plan.has(cell, point)
-            }
-        except Failure as failure:
-            return failure
-
-    def _warm_up_at(self, worker: Worker, cell: str, point: Point) -> float:
-        """Warm up a launch at a point, and return the seconds that a call takes, with its reset."""
-        answer = worker.ask(
-            "warm", WarmAnswer, timeout=self.plan.timeout, point=str(point), seconds=WARM_SECONDS
-        )
-        if not answer.steady:
-            self.measured.unsteady.add((cell, point))
-        self._note_device(cell, point, answer)
-        fastest = self.fastest.setdefault(cell, {})
-        fastest[point] = min(fastest.get(point, math.inf), answer.fastest + answer.reset)
-        return answer.seconds_per_call + answer.reset
-
-    def _note_device(self, cell: str, point: Point, answer: WarmAnswer) -> None:
-        """Note the state of the device and the first call, which only warm-ups on a device have."""
-        if answer.reading is not None:
-            wave = self.measured.waves - 1
-            self.measured.readings.append(wave_reading(wave, cell, answer.reading))
-        if answer.first is not None:
-            first = self.measured.first_calls.setdefault(cell, {})
-            first[point] = max(answer.first, first.get(point, 0.0))
-
-    def _plan_rounds(self, times: Times, block_times: Times, began: float) -> None:
+    def _plan_rounds(self, times: Times, block_times: Times) -> None:
         """Set the rounds of this wave so that it and the waves that must follow fit into the budget."""
         required_waves = self.plan.least_waves - self.whole_waves
         if required_waves <= 0:
             return
         tasks = self.plan.tasks
         costs = {task: round_seconds(times, block_times, task.point) for task in tasks}
-        spent = time.monotonic() - began
-        least = LEAST_ROUNDS * sum(costs.values())
-        self._grant(self.plan.least_waves * len(self.plan.groups) * (spent + least))
-        self.counts = count_rounds(
-            tasks, costs, HEADROOM * ((self.deadline - began) / required_waves - spent)
-        )
+        launching = time.monotonic() - self.wave_began - self.apart_seconds
+        least = self.plan.least_waves * (launching + LEAST_ROUNDS * sum(costs.values()))
+        self._grant(len(self.plan.groups) * (least + self.least_fresh * self.apart_seconds))
+        # What fresh launches of this wave have taken, and those of later waves will take.
+        fresh_to_come = max(0, self.least_fresh - self.fresh_waves - 1) * self.apart_seconds
+        remaining = self.deadline - self.wave_began - self.apart_seconds - fresh_to_come
+        self.counts = count_rounds(tasks, costs, HEADROOM * (remaining / required_waves - launching))
         for task, count in self.counts.items():
             largest = self.measured.rounds.setdefault(task.metric, {})
             largest[task.point] = max(count, largest.get(task.point, 0))
@@ -413,7 +364,7 @@ class _Group:
             try:
                 launches[cell].ask("hold", HoldAnswer, timeout=self.plan.timeout, cpus=cpus)
             except Failure as failure:
-                self._lose(launches, cell, failure)
+                self.wave_launches.lose(launches, cell, failure)
         self.measured.pinned_to = len(cpus)
         self.measured.pinned_cpus.append(cpus)
         return cpus
@@ -428,31 +379,15 @@ class _Group:
                 try:
                     self._block(launches[cell], cell, task, number, position)
                 except Failure as failure:
-                    self._lose(launches, cell, failure)
+                    self.wave_launches.lose(launches, cell, failure)
             # Between rounds, when nothing is timed.
             self._show(f"wave {self.measured.waves}, round {done + 1} of {len(passes)}")
 
-    def _lose(self, launches: dict[str, Worker], cell: str, failure: Failure) -> None:
-        """Close a launch that failed in the middle of its wave, and record that."""
-        launches.pop(cell).close()
-        self.measured.record_death(self.plan.cells[cell], failure, self.plan.metrics)
-
     # What is measured -----------------------------------------------------------------------------
-
-    def _measure_fresh(self, worker: Worker, cell: str) -> None:
-        """Have a launch measure every metric of phase ``fresh``."""
-        for entry in self.plan.fresh:
-            samples = self._ask(worker, cell, "fresh", entry.name)
-            if samples is None:
-                continue
-            if failure := sample_failure(metric(entry), samples, items=1):
-                self.measured.drop_metric(cell, entry.name, failure)
-            else:
-                self._record(cell, Figure(entry.name), samples)
 
     def _block(self, worker: Worker, cell: str, task: Task, number: int, position: int) -> None:
         """Have a launch measure one block: ``number`` is that of the round, ``position`` the cell's in it."""
-        samples = self._ask(
+        samples = self.wave_launches.ask(
             worker,
             cell,
             "block",
@@ -466,43 +401,7 @@ class _Group:
         if failure := sample_failure(self.plan.record(task.metric), samples, items=1):
             self.measured.drop_metric(cell, task.metric, failure)
         else:
-            self._record(cell, task.figure, samples, number, position)
-
-    def _ask(self, worker: Worker, cell: str, do: str, name: str, **arguments: object) -> PlainSamples | None:
-        """Return a metric's samples; None if it failed or does not apply, which drops it for this cell.
-
-        Raises ``Failure`` if the launch has died, or if the error was not the metric's.
-        """
-        if not self.measured.should_measure(cell, name):
-            return None
-        try:
-            answer = worker.ask(
-                do, Measurement, timeout=self.plan.timeout, metric=name, stage=stage_of(name), **arguments
-            )
-        except Failure as failure:
-            if failure.gone or metric_in(failure.stage) != name:
-                raise
-            self.measured.drop_metric(cell, name, failure.of_metric())
-            self.measured.disturbed.add(cell)
-            return None
-        if answer.samples is None:
-            self.measured.drop_metric(cell, name)
-            return None
-        self.measured.answered.add((cell, name))
-        return answer.samples
-
-    def _record(
-        self, cell: str, figure: Figure, samples: PlainSamples, number: int = -1, position: int = -1
-    ) -> None:
-        count = len(samples.values)
-        series = Series(
-            values=np.asarray(samples.values, dtype=np.float64),
-            wave=np.full(count, self.measured.waves - 1),
-            round=np.full(count, number),
-            position=np.full(count, position),
-            details=(samples.details,),
-        )
-        self.measured.pending.setdefault(cell, []).append((figure, series))
+            self.measured.record(cell, task.figure, samples, number, position)
 
     # Precision ------------------------------------------------------------------------------------
 

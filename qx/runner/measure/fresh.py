@@ -1,0 +1,74 @@
+"""How many fresh launches memory and start-up need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from qx.analysis.quantity import Quantity
+from qx.contract.figures import Figure
+from qx.results.recording import Recording
+from qx.runner.measure.plan import Measured, Plan
+from qx.runner.request import metric
+from qx.statistics.student_t import mean_and_error, student
+
+#: The least number of waves with fresh launches: two values alone have an interval of 13 times their error.
+LEAST_FRESH = 3
+#: Share of the budget that fresh launches may take beyond the least number of them.
+MOST_FRESH = 0.2
+
+
+def has_enough_fresh(plan: Plan, measured: Measured, recording: Recording, cells: Sequence[str]) -> bool:
+    """Return whether the intervals of the metrics of phase ``fresh`` are as narrow as their margins.
+
+    The margin of a metric is the smallest difference that matters, so a narrower interval decides nothing
+    more. A metric without a margin needs no more than the least number of launches.
+    """
+    return all(
+        _is_precise(quantity, others)
+        for quantity, others in _quantities(plan, measured, recording, cells)
+        if quantity.metric.margin
+    )
+
+
+def count_fresh(plan: Plan, measured: Measured, cells: Iterable[str]) -> int:
+    """Return the number of waves so far in which fresh launches of these cells were measured."""
+    figures = [Figure(entry.name) for entry in plan.fresh]
+    waves = [
+        np.concatenate([series.wave for series in measured.parts[cell, figure]])
+        for cell in cells
+        for figure in figures
+        if (cell, figure) in measured.parts
+    ]
+    return len(np.unique(np.concatenate(waves))) if waves else 0
+
+
+def _quantities(
+    plan: Plan, measured: Measured, recording: Recording, cells: Sequence[str]
+) -> Iterable[tuple[Quantity, list[str]]]:
+    """Yield each metric of phase ``fresh`` with the cells that are still measured and can be compared."""
+    for entry in plan.fresh:
+        quantity = Quantity(metric(entry), None, recording, plan.baseline)
+        if plan.baseline not in quantity.measured or not quantity.are_comparable(plan.baseline):
+            continue
+        yield (
+            quantity,
+            [
+                cell
+                for cell in quantity.measured
+                if cell in cells and cell != plan.baseline
+                if quantity.are_comparable(cell) and (cell, entry.name) not in measured.dropped
+            ],
+        )
+
+
+def _is_precise(quantity: Quantity, cells: Sequence[str]) -> bool:
+    """Return whether the intervals of these cells against the baseline are within the metric's margin."""
+    if not cells:
+        return True
+    advantages = np.column_stack([quantity.by_wave.advantage(cell, quantity.baseline) for cell in cells])
+    mean, error, count = mean_and_error(advantages)
+    _, half, _ = student(mean, error, count, level=0.95)
+    width = np.expm1(half) if quantity.is_relative else half
+    return bool(np.all((count >= LEAST_FRESH) & (width <= quantity.metric.margin)))
