@@ -415,6 +415,9 @@ def everything(seed: int = 0, items: int = 200) -> tuple[Results, Recording]:
         quick=True,
         allocator={"MALLOC_TRIM_THRESHOLD_": "1"},
         garbage_collection="on",
+        fresh_waves=3,
+        forked=("toy_loader",),
+        not_forked={"other_loader": "crashed in load: no"},
     )
     record = evolve(
         simulated.run.workloads["toy"], measuring=measuring, options={"depth": 3}, task="guessing"

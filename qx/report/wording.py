@@ -435,6 +435,8 @@ def measuring(view: View, markup: Markup) -> str:
     text = f"{reason}: {count(measuring.waves, 'wave')}, {count(launches, 'launch', 'launches')}"
     rounds = [number for counts in measuring.rounds.values() for number in counts.values()]
     text += f", up to {count(max(rounds), 'round')} a wave" if rounds else ""
+    if measuring.fresh_waves and rounds:
+        text += f", memory and start-up in {measuring.fresh_waves} of the waves"
     if (state := reached(view)) is not None:
         text += f"; the widest interval of a speedup is ±{numbers.significant(100 * state.widest, 2)} %"
         if state.seconds is not None and measuring.ended_by == "budget":
@@ -453,6 +455,11 @@ def measuring(view: View, markup: Markup) -> str:
             for unsteady in measuring.unsteady
         ]
         text += f" Calls were not steady yet when warming ended: {listed(pairs)}."
+    for loader, reason in measuring.not_forked.items():
+        text += (
+            f" Launches of {markup.name(loader)} could not be forked, so all were started fresh: "
+            f"{markup.text(reason)}."
+        )
     return text
 
 

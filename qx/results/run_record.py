@@ -97,6 +97,12 @@ class Measuring:
     first_calls: Mapping[str, Mapping[str, float]] = Factory(dict)
     #: When Python's garbage collection is off in launches, in words.
     garbage_collection: str = ""
+    #: Number of waves that measured memory and start-up, in fresh launches; None where that was not recorded.
+    fresh_waves: int | None = None
+    #: Loaders whose timed launches were forked from a process of their wave that had imported the runtime.
+    forked: tuple[str, ...] = ()
+    #: Loaders whose launches could not be forked, so that all are fresh, with the reason.
+    not_forked: Mapping[str, str] = Factory(dict)
 
 
 @frozen(kw_only=True)

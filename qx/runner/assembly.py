@@ -285,6 +285,9 @@ def _measuring(request: Request, measured: Measured) -> Measuring:
         pinned_to=measured.pinned_to,
         pinned_cpus=tuple(measured.pinned_cpus),
         garbage_collection="off once warm" if measured.rounds else "on",
+        fresh_waves=measured.fresh_waves,
+        forked=tuple(sorted(measured.forkable)),
+        not_forked=dict(measured.unforkable),
         calls_per_block=_by_text(measured.calls_per_block),
         seconds=round(measured.seconds, 3),
         deaths=tuple(measured.deaths),
@@ -330,6 +333,9 @@ def join_measuring(measuring: Sequence[Measuring], budget: float | None = None) 
             calls_per_block={**joined.calls_per_block, **other.calls_per_block},
             ended_by=min(joined.ended_by, other.ended_by, key=ENDED_BY.index),
             cut_short=joined.cut_short or other.cut_short,
+            fresh_waves=(joined.fresh_waves or 0) + (other.fresh_waves or 0),
+            forked=tuple(sorted({*joined.forked, *other.forked})),
+            not_forked={**joined.not_forked, **other.not_forked},
         )
     return evolve(joined, budget=budget) if budget and len(measuring) > 1 else joined
 

@@ -140,6 +140,11 @@ class WaveRecord:
     calls_per_block: Mapping[str, Mapping[str, int]]
     warm_calls: Mapping[str, Mapping[str, int]]
     fastest: Mapping[str, Mapping[str, float]]
+    #: Whether it measured the metrics of phase ``fresh``.
+    measures_fresh: bool
+    #: Loaders whose launches were forked so far, and those whose could not be, with the reason.
+    forked: tuple[str, ...]
+    not_forked: Mapping[str, str]
     #: Details of the samples, by cell and by the key of the figure.
     details: Mapping[str, Mapping[str, Sequence[JsonMapping]]]
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from qx.analysis.quantity import Quantity
-from qx.contract.figures import Figure
 from qx.results.recording import Recording
 from qx.runner.measure.plan import Measured, Plan
 from qx.runner.request import metric
@@ -30,18 +29,6 @@ def has_enough_fresh(plan: Plan, measured: Measured, recording: Recording, cells
         for quantity, others in _quantities(plan, measured, recording, cells)
         if quantity.metric.margin
     )
-
-
-def count_fresh(plan: Plan, measured: Measured, cells: Iterable[str]) -> int:
-    """Return the number of waves so far in which fresh launches of these cells were measured."""
-    figures = [Figure(entry.name) for entry in plan.fresh]
-    waves = [
-        np.concatenate([series.wave for series in measured.parts[cell, figure]])
-        for cell in cells
-        for figure in figures
-        if (cell, figure) in measured.parts
-    ]
-    return len(np.unique(np.concatenate(waves))) if waves else 0
 
 
 def _quantities(

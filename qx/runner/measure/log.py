@@ -88,6 +88,9 @@ class WaveLog:
                 measured.pinned_cpus.append(record.pinned_cpus)
             measured.unsteady |= {(pair.cell, pair.point) for pair in record.unsteady}
             measured.sittings.append(entry.sitting)
+            measured.fresh_waves += record.measures_fresh
+            measured.forkable |= {*record.forked}
+            measured.unforkable |= record.not_forked
             for name, counts in record.rounds.items():
                 largest = measured.rounds.setdefault(name, {})
                 for point, count in _by_point(counts).items():
@@ -117,6 +120,7 @@ class WaveLog:
         group: int,
         is_whole: bool,
         seconds: float,
+        measures_fresh: bool,
     ) -> None:
         """Write a wave, which these launches have completed, with the samples that are pending."""
         pending: dict[str, dict[Figure, list[Series]]] = {}
@@ -154,6 +158,9 @@ class WaveLog:
             calls_per_block=_by_text(measured.calls_per_block),
             warm_calls=_by_text(measured.warm_calls),
             fastest=_by_text(fastest),
+            measures_fresh=measures_fresh,
+            forked=tuple(sorted(measured.forkable)),
+            not_forked=dict(measured.unforkable),
             details={
                 cell: {figure.key: series.details for figure, series in by_figure.items()}
                 for cell, by_figure in samples.items()

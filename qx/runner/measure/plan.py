@@ -151,6 +151,8 @@ class Measured:
     #: Number of launches that died outside of all metrics, by cell.
     own_deaths: Counter[str] = Factory(Counter)
     hangs: Hangs = Factory(Hangs)
+    #: Number of waves that measured the metrics of phase ``fresh``.
+    fresh_waves: int = 0
     #: Loaders of which a forked launch has given an answer.
     forkable: set[str] = Factory(set)
     #: Loaders whose launches are all fresh, since they cannot be forked, with the reason.

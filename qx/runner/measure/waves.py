@@ -19,7 +19,7 @@ from qx.processes.workers import Failure, Processes, Worker
 from qx.results.recording import Floats, Recording, joined
 from qx.results.run_record import TIME_LIMIT
 from qx.runner.evaluation import sample_failure
-from qx.runner.measure.fresh import LEAST_FRESH, MOST_FRESH, count_fresh, has_enough_fresh
+from qx.runner.measure.fresh import LEAST_FRESH, MOST_FRESH, has_enough_fresh
 from qx.runner.measure.holding import cpus_for, keep_host_off
 from qx.runner.measure.launches import Launches
 from qx.runner.measure.log import WaveLog
@@ -148,14 +148,6 @@ class _Group:
         return [cell for cell in self.group if cell not in self.measured.failures]
 
     @property
-    def own_cells(self) -> list[str]:
-        """The cells that are in no other group, or all where there is none."""
-        others = [
-            cell for cell in self.group if cell != self.plan.baseline and not self.plan.cells[cell].control
-        ]
-        return others or list(self.group)
-
-    @property
     def least_fresh(self) -> int:
         """The least number of waves with fresh launches."""
         return min(LEAST_FRESH, self.plan.least_waves)
@@ -215,7 +207,7 @@ class _Group:
             return False
         self.waves, self.whole_waves = len(waves), sum(wave.is_whole for wave in waves)
         self.mean_wave = sum(wave.seconds for wave in waves) / len(waves)
-        self.fresh_waves = count_fresh(self.plan, self.measured, self.own_cells)
+        self.fresh_waves = sum(wave.measures_fresh for wave in waves)
         for cell, fastest in waves[-1].fastest.items():
             self.fastest[cell] = {Point.parse(point): seconds for point, seconds in fastest.items()}
         for task in self.plan.tasks:
@@ -266,11 +258,13 @@ class _Group:
             self.index,
             is_whole,
             time.monotonic() - self.wave_began,
+            self.wave_launches.measures_fresh,
         )
         for cell in launches:
             self.measured.keep_pending(cell)
         self.whole_waves += is_whole
         self.fresh_waves += self.wave_launches.measures_fresh
+        self.measured.fresh_waves += self.wave_launches.measures_fresh
 
     def _measure_wave(self, cells: Sequence[str]) -> dict[str, Worker]:
         """Launch cells, time their calls and close them; return the launches that completed the wave."""

@@ -134,7 +134,8 @@ def deaths(
 
     plugins = [
         *mortal("late", in_load=True, times=2),
-        *mortal("shy", in_load=False, times=1),
+        # The second process is a fresh launch, which is not called with three items.
+        *mortal("shy", in_load=False, times=2),
         *mortal("mortal", in_load=False, times=1000),
         *(toy.config(name) for name in ("frail", "stillborn", "bruised")),
         write_plugin("bruiser", BRUISER),
@@ -197,7 +198,8 @@ def test_a_launch_that_dies_at_its_start_is_replaced_in_its_wave(
 ) -> None:
     """A launch that dies before it was timed is started again at once, so that its cell misses no wave."""
     waves = deaths.results["run"]["measuring"]["waves"]
-    assert deaths.cell(config)["launches"] == waves + deaths_at_start
+    # One launch of each wave for memory and start-up, and one whose calls are timed.
+    assert deaths.cell(config)["launches"] == 2 * waves + deaths_at_start
     assert set(waves_of(deaths, config, Figure("latency", Point(1)))) == set(range(waves))
     # No value of the launch that died is kept, so each wave has one.
     assert waves_of(deaths, config, Figure("reaper_pulse")) == list(range(waves))
@@ -207,7 +209,7 @@ def test_a_launch_that_dies_at_its_start_is_replaced_in_its_wave(
 def test_a_wave_in_which_a_launch_died_is_no_wave_of_its_cell(deaths: Any, config: str) -> None:
     """No sample of such a wave is used for the cell, not even one from before the death."""
     waves = deaths.results["run"]["measuring"]["waves"]
-    assert deaths.cell(config)["launches"] == waves
+    assert deaths.cell(config)["launches"] == 2 * waves
     for figure in (Figure("latency", Point(1)), Figure("latency", Point(3)), Figure("reaper_pulse")):
         assert set(waves_of(deaths, config, figure)) == set(range(1, waves))
         assert set(waves_of(deaths, "toy_fp32", figure)) == set(range(waves))
@@ -222,14 +224,30 @@ def test_a_metric_that_kills_launches_costs_itself(deaths: Any, config: str, out
     assert deaths.measurement("toy_fp32", f"reaper_{config}")["value"] == 1.0
 
 
-def test_a_launch_that_a_metric_has_left_damaged_is_not_held_against_its_cell(deaths: Any) -> None:
-    """The metric has failed, and the later death of the launch costs the wave, not the row."""
-    (death,) = deaths_of(deaths, "bruised")
-    assert (death["wave"], death["stage"], death["outcome"]) == (0, "warm", "failed")
-    assert deaths.cell("bruised")["outcome"] == "ok"
+def test_what_a_metric_does_to_a_fresh_launch_harms_no_timing(deaths: Any) -> None:
+    """The metric has failed, and its launch was damaged: calls are timed in another one."""
+    assert deaths_of(deaths, "bruised") == []
     assert deaths.measurement("bruised", "bruiser")["cause"] == "ValueError: harmed"
-    assert {measurement["outcome"] for measurement in deaths.measurements("bruised", "latency")} == {"ok"}
-    assert set(waves_of(deaths, "bruised", Figure("latency", Point(1)))) == {1, 2}
+    assert set(waves_of(deaths, "bruised", Figure("latency", Point(1)))) == {0, 1, 2}
+
+
+def test_a_launch_that_a_metric_has_left_damaged_is_not_held_against_its_cell(
+    qx: Callable[..., Any], toy: Any, write_plugin: Callable[[str, str], str]
+) -> None:
+    """Where one launch does both, its death after the metric has failed costs the wave, not the row."""
+    plugins = (toy.config("bruised"), write_plugin("bruiser", BRUISER))
+    # Launches with several threads are not forked.
+    done = qx(
+        *("run", *toy.arguments(*plugins), "-m", "latency", "-m", "bruiser", "--threads", 2),
+        *("--quick", "--budget", 0.01, "--batch-size", 1, "--out", "out"),
+    )
+    (death,) = deaths_of(done, "bruised")
+    assert (death["wave"], death["stage"], death["outcome"]) == (0, "warm", "failed")
+    assert done.cell("bruised")["outcome"] == "ok"
+    assert done.measurement("bruised", "bruiser")["cause"] == "ValueError: harmed"
+    assert {measurement["outcome"] for measurement in done.measurements("bruised", "latency")} == {"ok"}
+    assert set(waves_of(done, "bruised", Figure("latency", Point(1)))) == {1, 2}
+    assert done.results["run"]["measuring"]["forked"] == []
 
 
 def test_a_cell_that_keeps_dying_is_dropped(deaths: Any) -> None:
@@ -237,10 +255,10 @@ def test_a_cell_that_keeps_dying_is_dropped(deaths: Any) -> None:
     assert deaths.code == 1, deaths.err
     assert [death["wave"] for death in deaths_of(deaths, "mortal")] == [0, 1, 2]
     cell = deaths.cell("mortal")
-    assert (cell["outcome"], cell["stage"], cell["launches"]) == ("crashed", "warm", 3)
+    assert (cell["outcome"], cell["stage"], cell["launches"]) == ("crashed", "warm", 6)
     assert {measurement["value"] for measurement in deaths.measurements("mortal")} == {None}
     assert "toy/mortal" not in deaths.results["front"]
-    assert deaths.cell("toy_fp32")["launches"] == deaths.results["run"]["measuring"]["waves"]
+    assert deaths.cell("toy_fp32")["launches"] == 2 * deaths.results["run"]["measuring"]["waves"]
     assert "toy/toy_fp32" in deaths.results["front"]
 
 
@@ -288,6 +306,56 @@ def test_a_metric_that_kills_the_baseline_costs_itself(
     assert done.measurement("other", "latency")["vs_baseline"]["ci"] is not None
     assert len(set(waves_of(done, "toy_fp32", Figure("latency", Point(1))))) == 3
     assert done.results["run"]["measuring"]["waves"] == {"fresh": 3, "block": 4}[phase]
+
+
+#: A loader that only works in a process that is a program of its own, apart from the one that evaluates.
+UNFORKABLE_LOADER = MORTAL_LOADER.replace(
+    "if 1 < len(list(FOLDER.iterdir())) <= 1 + {times}:",
+    'if "qx.worker.fork_server" in __import__("sys").modules and len(list(FOLDER.iterdir())) > 1:',
+)
+
+
+def test_a_runtime_that_cannot_be_forked_is_started_fresh(
+    qx: Callable[..., Any], toy: Any, write_plugin: Callable[[str, str], str], tmp_path: Any
+) -> None:
+    """That is found out by the first launch that is forked, costs no wave and no row, and is said."""
+    (tmp_path / "rigid").mkdir()
+    arguments = {"config": "rigid", "in_load": True, "times": 0, "folder": str(tmp_path / "rigid")}
+    loader = write_plugin("rigid_loader", UNFORKABLE_LOADER.format(**arguments))
+    done = qx(
+        *("run", *toy.arguments(toy.config("rigid", loader="rigid_loader"), loader)),
+        *("-m", "latency", "-m", "rss", "--quick", "--budget", 0.01, "--batch-size", 1, "--out", "out"),
+    )
+    assert done.code == 0, done.err
+    measuring = done.results["run"]["measuring"]
+    assert measuring["deaths"] == []
+    assert list(measuring["not_forked"]) == ["rigid_loader"]
+    assert "SIGSEGV" in measuring["not_forked"]["rigid_loader"]
+    assert measuring["forked"] == ["toy_numpy"]
+    assert "Launches of rigid_loader could not be forked" in " ".join(done.table.split())
+    for config in ("rigid", "toy_fp32"):
+        for figure in (Figure("latency", Point(1)), Figure("rss")):
+            assert set(waves_of(done, config, figure)) == {0, 1, 2}
+    # After the first wave one launch of a wave does both.
+    assert done.cell("rigid")["launches"] == 3 + 2
+    assert done.cell("toy_fp32")["launches"] == 6
+
+
+def test_memory_and_start_up_need_no_launch_in_every_wave(qx: Callable[..., Any], toy: Any) -> None:
+    """As soon as their intervals are within the margins, waves only time calls."""
+    done = qx(
+        *("run", *toy.arguments(toy.config("other")), "-m", "latency", "-m", "rss"),
+        *("--precision", 1e-9, "--budget", 12, "--batch-size", 1, "--out", "out"),
+    )
+    assert done.code == 0, done.err
+    measuring = done.results["run"]["measuring"]
+    assert measuring["waves"] >= 6
+    assert 3 <= measuring["fresh_waves"] <= measuring["waves"]
+    assert set(waves_of(done, "other", Figure("rss"))) == set(range(measuring["fresh_waves"]))
+    assert set(waves_of(done, "other", Figure("latency", Point(1)))) == set(range(measuring["waves"]))
+    assert done.measurement("other", "rss")["n"] == measuring["fresh_waves"]
+    launches = measuring["waves"] + measuring["fresh_waves"]
+    assert done.cell("other")["launches"] == launches
 
 
 @pytest.fixture(scope="module")
