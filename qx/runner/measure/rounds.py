@@ -16,12 +16,17 @@ from qx.contract.figures import Figure, Point
 BLOCK_SECONDS = 0.012
 BLOCK_CALLS = (1, 50)
 #: Length of the warm-up before a block in seconds. Its calls are not recorded: they bring back the data that
-#: other launches have driven out of the caches, which takes half a millisecond in all. (The first call of a
-#: block of a small network takes 1.4 to 2.3 times as long as those after the first 5 ms.)
+#: other launches have driven out of the caches, which takes half a millisecond for one image, and up to 8 ms
+#: for the activations of 128. (The first call of a block of a small network takes 1.4 to 2.3 times as long as
+#: those after the first 5 ms.)
 WARM_SECONDS = 0.005
-#: Calls longer than this, in seconds, have no warm-up, which would be below 1 % of a call. Blocks of shorter
-#: calls have two calls at least, or half of the time would go to the warm-up.
-LONG_SECONDS = 0.05
+#: Blocks of calls up to this long, in seconds, have two calls at least, or half of the time would go to the
+#: warm-up, which is one call at least.
+SHORT_SECONDS = 0.05
+#: Calls longer than this, in seconds, have no warm-up: it would be about 1 % of a call. (Of a network whose
+#: calls take 55 ms for 64 images, the first of a block takes 12 % longer than those after it, and of one with
+#: 114 ms 6 %: without a warm-up shorter calls, which have one, would seem faster by that.)
+LONG_SECONDS = 0.7
 #: Limits of the number of rounds of a wave.
 LEAST_ROUNDS, MOST_ROUNDS = 5, 40
 
@@ -43,7 +48,7 @@ class Task:
 def block_calls(seconds: float) -> int:
     """Return the number of calls of a block, if a call takes this many seconds."""
     minimum, maximum = BLOCK_CALLS
-    return max(minimum + (warm_calls(seconds) > 0), min(maximum, round(BLOCK_SECONDS / seconds)))
+    return max(minimum + (seconds <= SHORT_SECONDS), min(maximum, round(BLOCK_SECONDS / seconds)))
 
 
 def warm_calls(seconds: float) -> int:
