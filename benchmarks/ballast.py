@@ -25,8 +25,8 @@ class Heaviest(waves._Group):
 
     first = True
 
-    def _ready(self, cells: Sequence[str]) -> Any:
-        return super()._ready(sorted(cells, key=lambda cell: cell.endswith(HEAVY) != self.first))
+    def _measure_wave(self, cells: Sequence[str]) -> Any:
+        return super()._measure_wave(sorted(cells, key=lambda cell: cell.endswith(HEAVY) != self.first))
 
 
 def differences(results: Results) -> tuple[float, float]:

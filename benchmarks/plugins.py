@@ -121,19 +121,19 @@ class Heavier(Copy):
 
 
 class Static:
-    """``static_int8_per_channel`` by another name, made worse by a doubled scale of a hidden convolution."""
+    """``static_int8_per_channel`` by another name; made worse by a doubled scale of a hidden convolution."""
 
     prepare_model = staticmethod(static_int8_per_channel.prepare_model)
     calibrate = staticmethod(static_int8_per_channel.calibrate)
 
-    def __init__(self, *, doubled: bool) -> None:
-        self.doubled = doubled
+    def __init__(self, *, doubled: bool = False, name: str = "recipe") -> None:
+        self.doubled, self.name = doubled, name
 
     @hookimpl
     def describe(self) -> Config:
         """Return its record under another name."""
         record: Config = static_int8_per_channel.describe()
-        return evolve(record, name="recipe")
+        return evolve(record, name=self.name)
 
     @hookimpl
     def convert(self, model: Any) -> Any:
@@ -153,5 +153,6 @@ class Static:
 copy_a, copy_b, copy_c = Copy("copy_a"), Copy("copy_b"), Copy("copy_c")
 equal_layers = EqualLayers()
 slower_3, slower_5 = Slower("slower_3", 3), Slower("slower_5", 5)
-recipe, worse_recipe = Static(doubled=False), Static(doubled=True)
+recipe, worse_recipe = Static(), Static(doubled=True)
+int8_a, int8_b, int8_c, int8_d = (Static(name=f"int8_{letter}") for letter in "abcd")
 heavier_0, heavier_64 = Heavier("heavier_0", 0), Heavier("heavier_64", 64)

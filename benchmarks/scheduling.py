@@ -23,6 +23,7 @@ from qx.contract.figures import Figure, Point
 from qx.processes.workers import Worker
 from qx.results.recording import Recording
 from qx.runner.measure import rounds, waves
+from qx.runner.measure.launches import Launches
 from qx.statistics.undisturbed import log_undisturbed
 
 VARIANTS = ("free", "held", "stopped")
@@ -42,14 +43,16 @@ class Varied(waves._Group):
             super()._rounds(launches)
         self.variant = "free"
 
-    def _ask(self, worker: Worker, *arguments: Any, **named: Any) -> Any:
-        if getattr(self, "variant", "free") != "stopped":
-            return super()._ask(worker, *arguments, **named)
-        os.kill(worker.pid, signal.SIGCONT)
-        try:
-            return super()._ask(worker, *arguments, **named)
-        finally:
-            os.kill(worker.pid, signal.SIGSTOP)
+
+ask = Launches.ask
+
+
+def _ask_stopped(launches: Launches, worker: Worker, *arguments: Any, **named: Any) -> Any:
+    os.kill(worker.pid, signal.SIGCONT)
+    try:
+        return ask(launches, worker, *arguments, **named)
+    finally:
+        os.kill(worker.pid, signal.SIGSTOP)
 
 
 @contextmanager
@@ -57,7 +60,8 @@ def _stopped(launches: Mapping[str, Worker]) -> Iterator[None]:
     for worker in launches.values():
         os.kill(worker.pid, signal.SIGSTOP)
     try:
-        yield
+        with patch.object(Launches, "ask", _ask_stopped):
+            yield
     finally:
         for worker in launches.values():
             os.kill(worker.pid, signal.SIGCONT)

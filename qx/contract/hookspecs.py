@@ -506,7 +506,7 @@ def measure(subject: Subject | None, data: Any, context: Context) -> Samples | S
     ===============  ===========================================  ==================  ======================
     ``build``        once per cell, of what its build recorded    ``qx.Building``     one value
     ``artifact``     once per cell, nothing loaded                ``qx.Artifact``     one value
-    ``fresh``        first thing in each launch                   ``qx.Fresh``        one value
+    ``fresh``        in fresh launches, before calls are timed    ``qx.Fresh``        one value
     ``block``        once a round in each launch                  ``qx.Block``        a value per call, or one
                                                                                       for the block
     ``predictions``  once per cell, after the evaluation          ``qx.Predictions``  a value per item, or one

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from qx.analysis.quantity import Quantity
+from qx.contract.figures import Figure
 from qx.results.recording import Recording
 from qx.runner.measure.plan import Measured, Plan
 from qx.runner.request import metric
@@ -16,6 +17,20 @@ from qx.statistics.student_t import mean_and_error, student
 LEAST_FRESH = 3
 #: Share of the budget that fresh launches may take beyond the least number of them.
 MOST_FRESH = 0.2
+
+
+def fewest_values(plan: Plan, measured: Measured, cells: Sequence[str]) -> int:
+    """Return the smallest number of values that any of these cells has of a metric of phase ``fresh``.
+
+    Metrics that failed in a cell, or do not apply to it, are not counted.
+    """
+    counts = [
+        len(measured.parts.get((cell, Figure(entry.name)), ()))
+        for cell in cells
+        for entry in plan.fresh
+        if (cell, entry.name) not in measured.dropped
+    ]
+    return min(counts, default=LEAST_FRESH)
 
 
 def has_enough_fresh(plan: Plan, measured: Measured, recording: Recording, cells: Sequence[str]) -> bool:

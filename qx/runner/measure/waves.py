@@ -1,4 +1,4 @@
-"""Waves: fresh launches of every cell of a group, alive together, timed in rounds of a random order."""
+"""Waves: launches of every cell of a group, alive together, timed in rounds of a random order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qx.processes.workers import Failure, Processes, Worker
 from qx.results.recording import Floats, Recording, joined
 from qx.results.run_record import TIME_LIMIT
 from qx.runner.evaluation import sample_failure
-from qx.runner.measure.fresh import LEAST_FRESH, MOST_FRESH, has_enough_fresh
+from qx.runner.measure.fresh import LEAST_FRESH, MOST_FRESH, fewest_values, has_enough_fresh
 from qx.runner.measure.holding import cpus_for, keep_host_off
 from qx.runner.measure.launches import Launches
 from qx.runner.measure.log import WaveLog
@@ -120,11 +120,9 @@ class _Group:
     counts: dict[Task, int] = Factory(dict)
     #: The shortest time of a call in the warm-ups of all waves so far in seconds, by cell and point.
     fastest: dict[str, dict[Point, float]] = Factory(dict)
-    #: Number of waves of this group that measured memory and start-up in fresh launches, and the seconds that
-    #: these launches took.
-    fresh_waves: int = 0
+    #: Seconds that launches of this group took in which only memory and start-up are measured.
     fresh_seconds: float = 0.0
-    #: Seconds that launches took in the current wave in which nothing but memory and start-up is measured.
+    #: The same of the current wave.
     apart_seconds: float = 0.0
     #: Number of waves of this group that are done.
     waves: int = 0
@@ -151,6 +149,11 @@ class _Group:
     def least_fresh(self) -> int:
         """The least number of waves with fresh launches."""
         return min(LEAST_FRESH, self.plan.least_waves)
+
+    @property
+    def fresh_to_come(self) -> int:
+        """The number of further waves with fresh launches that some cell needs at least."""
+        return max(0, self.least_fresh - fewest_values(self.plan, self.measured, self.alive))
 
     @property
     def deadline(self) -> float:
@@ -207,7 +210,6 @@ class _Group:
             return False
         self.waves, self.whole_waves = len(waves), sum(wave.is_whole for wave in waves)
         self.mean_wave = sum(wave.seconds for wave in waves) / len(waves)
-        self.fresh_waves = sum(wave.measures_fresh for wave in waves)
         for cell, fastest in waves[-1].fastest.items():
             self.fastest[cell] = {Point.parse(point): seconds for point, seconds in fastest.items()}
         for task in self.plan.tasks:
@@ -263,7 +265,6 @@ class _Group:
         for cell in launches:
             self.measured.keep_pending(cell)
         self.whole_waves += is_whole
-        self.fresh_waves += self.wave_launches.measures_fresh
         self.measured.fresh_waves += self.wave_launches.measures_fresh
 
     def _measure_wave(self, cells: Sequence[str]) -> dict[str, Worker]:
@@ -303,7 +304,7 @@ class _Group:
         """Return whether the next wave measures the metrics of phase ``fresh``."""
         if not self.plan.fresh or not self.plan.block:
             return bool(self.plan.fresh)
-        if self.fresh_waves < self.least_fresh:
+        if self.fresh_to_come:
             return True
         if self.fresh_seconds > MOST_FRESH * self.measured.budget / len(self.plan.groups):
             return False
@@ -326,9 +327,9 @@ class _Group:
         launching = time.monotonic() - self.wave_began - self.apart_seconds
         least = self.plan.least_waves * (launching + LEAST_ROUNDS * sum(costs.values()))
         self._grant(len(self.plan.groups) * (least + self.least_fresh * self.apart_seconds))
-        # What fresh launches of this wave have taken, and those of later waves will take.
-        fresh_to_come = max(0, self.least_fresh - self.fresh_waves - 1) * self.apart_seconds
-        remaining = self.deadline - self.wave_began - self.apart_seconds - fresh_to_come
+        # What fresh launches of this wave have taken, and those of later waves will take at least.
+        fresh_seconds = max(1, self.fresh_to_come) * self.apart_seconds
+        remaining = self.deadline - self.wave_began - fresh_seconds
         self.counts = count_rounds(tasks, costs, HEADROOM * (remaining / required_waves - launching))
         for task, count in self.counts.items():
             largest = self.measured.rounds.setdefault(task.metric, {})

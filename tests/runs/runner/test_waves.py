@@ -332,7 +332,7 @@ def test_a_runtime_that_cannot_be_forked_is_started_fresh(
     assert list(measuring["not_forked"]) == ["rigid_loader"]
     assert "SIGSEGV" in measuring["not_forked"]["rigid_loader"]
     assert measuring["forked"] == ["toy_numpy"]
-    assert "Launches of rigid_loader could not be forked" in " ".join(done.table.split())
+    assert "Launches of `rigid_loader` could not be forked" in " ".join(done.table.split())
     for config in ("rigid", "toy_fp32"):
         for figure in (Figure("latency", Point(1)), Figure("rss")):
             assert set(waves_of(done, config, figure)) == {0, 1, 2}

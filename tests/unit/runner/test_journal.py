@@ -55,6 +55,9 @@ def wave(number: int, **changes: Any) -> WaveRecord:
         "calls_per_block": {"toy/quick": {"1x8": 3}},
         "warm_calls": {"toy/quick": {"1x8": 1}},
         "fastest": {"toy/quick": {"1x8": 0.001}},
+        "measures_fresh": True,
+        "forked": ("toy_loader",),
+        "not_forked": {"other_loader": "crashed in load: died"},
         "details": {"toy/quick": {"delay|1": [{"n": 1}]}},
     }
     return WaveRecord(**{**fields, **changes})
@@ -116,6 +119,8 @@ def test_waves_are_restored_into_a_measurement(results: Path, builders: ModuleTy
     assert [death.wave for death in measured.deaths] == [0, 1]
     assert measured.unsteady == {("toy/quick", Point(1, 8))}
     assert measured.calls_per_block == {"toy/quick": {Point(1, 8): 3}}
+    assert (measured.fresh_waves, measured.forkable) == (2, {"toy_loader"})
+    assert measured.unforkable == {"other_loader": "crashed in load: died"}
     assert not measured.failures
     for parts in measured.parts.values():
         assert [sorted(set(part.wave)) for part in parts] == [[0], [1]]
