@@ -38,9 +38,9 @@ def test_tasks_share_the_time_and_give_on_what_they_do_not_need() -> None:
     assert costs[LARGE] == pytest.approx(3 * 0.03 + 2 * 0.06)
     halved = {cell: {size: seconds / 2 for size, seconds in times.items()} for cell, times in TIMES.items()}
     assert round_seconds(TIMES, halved, ONE) == pytest.approx((24 + 10) * 0.001 + (12 + 5) * 0.002)
-    counts = count_rounds([LARGE, SMALL], costs, 1.6)
-    assert counts[SMALL] * costs[SMALL] == pytest.approx(0.8, abs=costs[SMALL])
-    assert counts[LARGE] * costs[LARGE] == pytest.approx(0.8, abs=costs[LARGE])
+    counts = count_rounds([LARGE, SMALL], costs, 2.4)
+    assert counts[SMALL] * costs[SMALL] == pytest.approx(1.2, abs=costs[SMALL])
+    assert counts[LARGE] * costs[LARGE] == pytest.approx(1.2, abs=costs[LARGE])
     plenty = count_rounds([LARGE, SMALL], costs, 4.5)
     assert plenty[SMALL] == rounds.MOST_ROUNDS
     assert plenty[LARGE] == int((4.5 - 40 * costs[SMALL]) / costs[LARGE])
