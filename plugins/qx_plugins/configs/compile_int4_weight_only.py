@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from qx_plugins.recipes.linears import Kernel
-
 #: Number of outputs that the kernel computes at once.
 OUTPUTS = 8
 #: Group sizes, all multiples of the first: a row that it does not divide is not divided by any other.
@@ -47,17 +45,17 @@ def describe() -> Config:
 @hookimpl
 def check_model(model: nn.Module) -> None:
     from qx_plugins.recipes.graphs import check_not_onnx
-    from qx_plugins.recipes.linears import check_linears
+    from qx_plugins.recipes.linears import check_linears, multiples
 
     check_not_onnx(model)
-    check_linears(model, _kernel(GROUP_SIZES[0]))
+    check_linears(model, multiples(GROUP_SIZES[0], OUTPUTS))
 
 
 @hookimpl
 def quantized_layers(model: nn.Module, context: Context) -> list[str]:
-    from qx_plugins.recipes.linears import supported_linears
+    from qx_plugins.recipes.linears import multiples, supported_linears
 
-    return supported_linears(model, _kernel(context.options["group_size"]))
+    return supported_linears(model, multiples(context.options["group_size"], OUTPUTS))
 
 
 @hookimpl
@@ -65,7 +63,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     from torchao.quantization import Int4WeightOnlyConfig
     from torchao.quantization.quantize_.workflows import Int4PackingFormat
 
-    from qx_plugins.recipes.linears import quantize_linears
+    from qx_plugins.recipes.linears import multiples, quantize_linears
     from qx_plugins.runtimes.torch_compile.compiling import build_artifact
 
     in_float = float_layers(model, context)
@@ -75,14 +73,5 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
         group_size=size,
         int4_packing_format=Int4PackingFormat.TILE_PACKED_TO_4D,
     )
-    quantize = partial(quantize_linears, recipe=recipe, in_float=in_float, kernel=_kernel(size))
+    quantize = partial(quantize_linears, recipe=recipe, in_float=in_float, kernel=multiples(size, OUTPUTS))
     return build_artifact(model, example_inputs, context, dtype="bfloat16", quantize=quantize)
-
-
-def _kernel(size: int) -> Kernel:
-    from qx_plugins.recipes.linears import Kernel
-
-    return Kernel(
-        lambda layer: layer.in_features % size == 0 and layer.out_features % OUTPUTS == 0,
-        f"with inputs in multiples of {size} and outputs in multiples of {OUTPUTS}",
-    )

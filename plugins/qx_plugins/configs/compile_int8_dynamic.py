@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from qx_plugins.recipes.linears import Kernel
-
 #: Numbers of inputs and outputs that the product of int8 matrices takes are multiples of it.
 SIZE = 8
 
@@ -37,36 +35,27 @@ def describe() -> Config:
 @hookimpl
 def check_model(model: nn.Module) -> None:
     from qx_plugins.recipes.graphs import check_not_onnx
-    from qx_plugins.recipes.linears import check_linears
+    from qx_plugins.recipes.linears import check_linears, multiples
 
     check_not_onnx(model)
-    check_linears(model, _kernel())
+    check_linears(model, multiples(SIZE, SIZE))
 
 
 @hookimpl
 def quantized_layers(model: nn.Module) -> list[str]:
-    from qx_plugins.recipes.linears import supported_linears
+    from qx_plugins.recipes.linears import multiples, supported_linears
 
-    return supported_linears(model, _kernel())
+    return supported_linears(model, multiples(SIZE, SIZE))
 
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig
 
-    from qx_plugins.recipes.linears import quantize_linears
+    from qx_plugins.recipes.linears import multiples, quantize_linears
     from qx_plugins.runtimes.torch_compile.compiling import build_artifact
 
     in_float = float_layers(model, context)
     recipe = Int8DynamicActivationInt8WeightConfig()
-    quantize = partial(quantize_linears, recipe=recipe, in_float=in_float, kernel=_kernel())
+    quantize = partial(quantize_linears, recipe=recipe, in_float=in_float, kernel=multiples(SIZE, SIZE))
     return build_artifact(model, example_inputs, context, dtype="bfloat16", quantize=quantize)
-
-
-def _kernel() -> Kernel:
-    from qx_plugins.recipes.linears import Kernel
-
-    return Kernel(
-        lambda layer: layer.in_features % SIZE == 0 and layer.out_features % SIZE == 0,
-        f"with inputs and outputs in multiples of {SIZE}",
-    )

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from qx_plugins.recipes.linears import Kernel
-
 #: Number of outputs that the kernel computes at once.
 OUTPUTS = 16
 #: Group sizes, all multiples of the first: a row that it does not divide is not divided by any other.
@@ -50,24 +48,24 @@ def describe() -> Config:
 
 @hookimpl
 def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> None:
-    from qx_plugins.recipes.linears import check_linears
+    from qx_plugins.recipes.linears import check_linears, multiples
 
-    check_linears(model, _kernel(GROUP_SIZES[0]))
+    check_linears(model, multiples(GROUP_SIZES[0], OUTPUTS))
     prechecks.check_export(model, example_inputs, context)
 
 
 @hookimpl
 def quantized_layers(model: nn.Module, context: Context) -> list[str]:
-    from qx_plugins.recipes.linears import supported_linears
+    from qx_plugins.recipes.linears import multiples, supported_linears
 
-    return supported_linears(model, _kernel(context.options["group_size"]))
+    return supported_linears(model, multiples(context.options["group_size"], OUTPUTS))
 
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from qx_plugins.recipes.bfloat16 import Bfloat16
     from qx_plugins.recipes.fidelity import compute_reference
-    from qx_plugins.recipes.linears import quantize_linears
+    from qx_plugins.recipes.linears import multiples, quantize_linears
 
     in_float = float_layers(model, context)
     expected = compute_reference(model, example_inputs)
@@ -77,14 +75,5 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
         raise Unsupported(f"this version of torchao has no 4-bit weights for CPUs: {error}") from error
     size = context.options["group_size"]
     recipe = PrototypeInt4WeightOnlyConfig(group_size=size)
-    model = quantize_linears(Bfloat16(model), recipe, in_float, _kernel(size))
+    model = quantize_linears(Bfloat16(model), recipe, in_float, multiples(size, OUTPUTS))
     return compile_package(export_for_inductor(model, example_inputs, context.lengths), context, expected)
-
-
-def _kernel(size: int) -> Kernel:
-    from qx_plugins.recipes.linears import Kernel
-
-    return Kernel(
-        lambda layer: layer.in_features % size == 0 and layer.out_features % OUTPUTS == 0,
-        f"with inputs in multiples of {size} and outputs in multiples of {OUTPUTS}",
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, float_layers, hookimpl
-from qx_plugins.recipes import layer_names, prechecks
+from qx_plugins.recipes import prechecks
 from qx_plugins.runtimes.aot_inductor.compiling import (
     COMPILERS,
     KERNEL_PROFILE,
@@ -17,6 +17,9 @@ from qx_plugins.runtimes.aot_inductor.pt2e import TORCHAO
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+#: Numbers of inputs that the kernel takes are multiples of it: of others it reads beyond the arrays.
+INPUTS = 16
 
 
 @hookimpl
@@ -33,8 +36,19 @@ def describe() -> Config:
     )
 
 
-check_model = prechecks.check_linears_and_export
-quantized_layers = layer_names.linears_and_their_kinds
+@hookimpl
+def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> None:
+    from qx_plugins.recipes.linears import check_linears, multiples
+
+    check_linears(model, multiples(INPUTS))
+    prechecks.check_export(model, example_inputs, context)
+
+
+@hookimpl
+def quantized_layers(model: nn.Module) -> list[str]:
+    from qx_plugins.recipes.linears import multiples, supported_linears
+
+    return supported_linears(model, multiples(INPUTS))
 
 
 @hookimpl
@@ -43,12 +57,12 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
 
     from qx_plugins.recipes.bfloat16 import Bfloat16
     from qx_plugins.recipes.fidelity import compute_reference
-    from qx_plugins.recipes.linears import quantize_linears
+    from qx_plugins.recipes.linears import multiples, quantize_linears
 
     in_float = float_layers(model, context)
     expected = compute_reference(model, example_inputs)
     # torch's kernel for int8 weights takes bfloat16 inputs: with fp32 it would unpack weights at each call.
-    model = quantize_linears(Bfloat16(model), Int8WeightOnlyConfig(), in_float)
+    model = quantize_linears(Bfloat16(model), Int8WeightOnlyConfig(), in_float, multiples(INPUTS))
     return compile_package(
         export_for_inductor(model, example_inputs, context.lengths), context, expected, freezing=False
     )

@@ -29,6 +29,16 @@ class Kernel:
 ANY = Kernel(lambda _: True, "")
 
 
+def multiples(inputs: int, outputs: int = 1) -> Kernel:
+    """Return a kernel that supports layers whose numbers of inputs and outputs are multiples of these."""
+    condition = f"with inputs in multiples of {inputs}"
+    if outputs > 1:
+        condition += f" and outputs in multiples of {outputs}"
+    return Kernel(
+        lambda layer: layer.in_features % inputs == 0 and layer.out_features % outputs == 0, condition
+    )
+
+
 def check_linears(model: nn.Module, kernel: Kernel = ANY) -> None:
     """Raise ``Unsupported``, with the reason, where the kernel supports no layer of the model."""
     model = unwrap(model)

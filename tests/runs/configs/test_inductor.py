@@ -21,7 +21,7 @@ from qx_plugins.runtimes.aot_inductor import weights as aot_inductor
 from runtimes import check_busy_threads
 from torch import nn
 
-from qx import Artifact, Unsupported
+from qx import Artifact, Context, Unsupported
 
 needs_compiler = pytest.mark.skipif(
     not any(shutil.which(os.path.expandvars(name)) for name in inductor.COMPILERS),
@@ -45,7 +45,8 @@ BUILD = """
     torch.manual_seed(0)
     torch.set_num_threads(1)
     if "torchao" in name:
-        model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 16)).eval()
+        hidden = options.pop("hidden", 64)
+        model = nn.Sequential(nn.Linear(32, hidden), nn.ReLU(), nn.Linear(hidden, 16)).eval()
         inputs = numpy.random.default_rng(0).standard_normal((5, 32), dtype=numpy.float32)
     else:
         model = nn.Sequential(
@@ -183,6 +184,24 @@ def test_torchao_runs_linear_layers_in_few_bits(
     assert {layer.bits for layer in weights.layers.values()} == {bits}
     assert sum(layer.elements for layer in weights.layers.values()) == 32 * 64 + 64 * 16
     assert any(kernel in name for name in weights.kernels)
+
+
+@needs_compiler
+@needs_torchao
+def test_int8_weights_are_of_layers_that_the_kernel_takes(tmp_path: Path) -> None:
+    """Layers whose inputs are no multiple of 16, beyond which the kernel would read, stay in bfloat16."""
+    if pt2e.requires() == ():
+        pytest.skip("torchao of this age needs a later torch")
+    from qx_plugins.configs import torchao_int8_weight_only as config
+
+    model = nn.Sequential(nn.Linear(32, 60), nn.ReLU(), nn.Linear(60, 16))
+    assert config.quantized_layers(model) == ["0"]
+    with pytest.raises(Unsupported, match=r"no nn\.Linear with inputs in multiples of 16: .* has 60 inputs"):
+        config.check_model(model[2], (torch.zeros(1, 60),), Context())
+    report = _built("torchao_int8_weight_only", tmp_path, {"hidden": 60})
+    assert max(report["errors"]) < 0.05
+    bits = sorted((layer.bits, layer.elements) for layer in report["weights"].layers.values())
+    assert bits == [(8, 32 * 60), (16, 60 * 16)]
 
 
 class Branching(nn.Module):
