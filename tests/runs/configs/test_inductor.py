@@ -21,7 +21,7 @@ from qx_plugins.runtimes.aot_inductor import weights as aot_inductor
 from runtimes import check_busy_threads
 from torch import nn
 
-from qx import Artifact, Context, Unsupported
+from qx import Artifact, Context, FloatLayers, Unsupported
 
 needs_compiler = pytest.mark.skipif(
     not any(shutil.which(os.path.expandvars(name)) for name in inductor.COMPILERS),
@@ -156,7 +156,8 @@ def test_the_range_of_activations_goes_by_the_cpu(training: bool, monkeypatch: p
     seen = []
     for flags in ({"avx2"}, {"avx2", "avx512_vnni"}):
         monkeypatch.setattr(saturation, "cpu_flags", lambda flags=flags: frozenset(flags))
-        model = pt2e.prepare_graph(nn.Sequential(nn.Linear(4, 4)), (torch.zeros(1, 4),), training=training)
+        linear = nn.Sequential(nn.Linear(4, 4))
+        model = pt2e.prepare_graph(linear, (torch.zeros(1, 4),), training=training, in_float=FloatLayers())
         observers = [module for module in model.modules() if getattr(module, "dtype", None) is torch.uint8]
         seen.append({observer.quant_max for observer in observers})
     assert seen == [{127}, {255}]
@@ -292,7 +293,7 @@ def test_torchao_says_which_layers_it_cannot_take() -> None:
     from qx_plugins.recipes.linears import Kernel, quantize_linears
 
     with pytest.raises(Unsupported, match=r"only nn\.Linear, and Conv2d has none"):
-        quantize_linears(nn.Conv2d(1, 1, 1), None)
+        quantize_linears(nn.Conv2d(1, 1, 1), None, FloatLayers())
     model = nn.Module()
     model.head = nn.Linear(8, 10)
     kernel = Kernel(lambda layer: layer.out_features % 16 == 0, "of 16")
@@ -301,7 +302,7 @@ def test_torchao_says_which_layers_it_cannot_take() -> None:
         with pytest.raises(
             Unsupported, match=r"no nn\.Linear of 16: the first of \d+, 'head', has 8 inputs and 10 outputs"
         ):
-            quantize_linears(form, None, kernel)
+            quantize_linears(form, None, FloatLayers(), kernel)
 
 
 @pytest.mark.filterwarnings("ignore")
