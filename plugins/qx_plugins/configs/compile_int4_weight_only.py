@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
-from qx import Artifact, Config, Context, Option, float_layers, hookimpl
+from qx import Artifact, Config, Context, Option, hookimpl
 from qx_plugins.runtimes.torch_compile import COMPILERS, MODE, TORCHAO
 
 if TYPE_CHECKING:
@@ -63,15 +62,13 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     from torchao.quantization import Int4WeightOnlyConfig
     from torchao.quantization.quantize_.workflows import Int4PackingFormat
 
-    from qx_plugins.recipes.linears import multiples, quantize_linears
-    from qx_plugins.runtimes.torch_compile.compiling import build_artifact
+    from qx_plugins.recipes.linears import multiples
+    from qx_plugins.runtimes.torch_compile.compiling import build_torchao_artifact
 
-    in_float = float_layers(model, context)
     size = int(context.options["group_size"])
     recipe = Int4WeightOnlyConfig(
         # The kernel that torch itself has: other formats need further packages.
         group_size=size,
         int4_packing_format=Int4PackingFormat.TILE_PACKED_TO_4D,
     )
-    quantize = partial(quantize_linears, recipe=recipe, in_float=in_float, kernel=multiples(size, OUTPUTS))
-    return build_artifact(model, example_inputs, context, dtype="bfloat16", quantize=quantize)
+    return build_torchao_artifact(model, example_inputs, context, recipe, multiples(size, OUTPUTS))

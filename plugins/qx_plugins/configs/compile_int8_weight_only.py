@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
-from qx import Artifact, Config, Context, float_layers, hookimpl
+from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.runtimes.torch_compile import COMPILERS, MODE, TORCHAO
 
 if TYPE_CHECKING:
@@ -49,10 +48,6 @@ def quantized_layers(model: nn.Module) -> list[str]:
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from torchao.quantization import Int8WeightOnlyConfig
 
-    from qx_plugins.recipes.linears import quantize_linears
-    from qx_plugins.runtimes.torch_compile.compiling import build_artifact
+    from qx_plugins.runtimes.torch_compile.compiling import build_torchao_artifact
 
-    in_float = float_layers(model, context)
-    recipe = Int8WeightOnlyConfig()
-    quantize = partial(quantize_linears, recipe=recipe, in_float=in_float)
-    return build_artifact(model, example_inputs, context, dtype="bfloat16", quantize=quantize)
+    return build_torchao_artifact(model, example_inputs, context, Int8WeightOnlyConfig())

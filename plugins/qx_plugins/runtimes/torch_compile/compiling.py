@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from qx import Artifact, Context, Unsupported, one_line
+from qx import Artifact, Context, Unsupported, float_layers, one_line
 from qx_plugins.recipes.cuda import use_ieee_precision
 from qx_plugins.recipes.fidelity import compute_reference, verify_compiled
+from qx_plugins.recipes.linears import ANY, Kernel, quantize_linears
 from qx_plugins.runtimes.torch_compile.serving import compile_model, to_type
 
 #: File of the state dict.
@@ -57,6 +59,23 @@ def build_artifact(
         files=[FILE],
         details={"dtype": dtype, "mode": mode, "torchao": quantize is not None},
     )
+
+
+def build_torchao_artifact(
+    model: nn.Module,
+    example_inputs: tuple[torch.Tensor, ...],
+    context: Context,
+    recipe: Any,
+    kernel: Kernel = ANY,
+) -> Artifact:
+    """Convert a model to bfloat16, and quantize the linear layers that the kernel supports.
+
+    ``recipe`` is a configuration of torchao's ``quantize_``. Layers that ``float_layers`` names stay in
+    bfloat16. Raises ``Unsupported`` as ``build_artifact`` does, and where the kernel supports no layer.
+    """
+    in_float = float_layers(model, context)
+    quantize = partial(quantize_linears, recipe=recipe, in_float=in_float, kernel=kernel)
+    return build_artifact(model, example_inputs, context, dtype="bfloat16", quantize=quantize)
 
 
 def _on_device(function: Callable[..., Any], device: str) -> Callable[..., Any]:
