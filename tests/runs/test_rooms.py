@@ -57,6 +57,12 @@ def is_of(name: str, package: str) -> bool:
     return name == package or name.startswith(f"{package}.")
 
 
+def is_loader_of(name: str, runtime: str) -> bool:
+    """Return whether a module is a loader of a runtime: it is named as that is, or ``RUNTIME_...``."""
+    module = f"qx_plugins.loaders.{runtime}"
+    return name == module or name.startswith(f"{module}_")
+
+
 QX = modules(TOP / "qx")
 IMPORTS = {name: set(imports(path, QX)) - {name} for name, path in QX.items()}
 
@@ -93,7 +99,7 @@ def test_a_runtime_is_named_by_its_own_modules_alone(runtime: str) -> None:
     names = modules(PLUGINS)
     for name, path in names.items():
         own = is_of(name, package) or is_of(name, "qx_plugins.configs")
-        if not (own or name == f"qx_plugins.loaders.{runtime}"):
+        if not (own or is_loader_of(name, runtime)):
             assert not [other for other in imports(path, names) if is_of(other, package)], name
 
 
@@ -137,7 +143,7 @@ def test_a_runtime_is_deleted_with_its_folder_its_configs_and_its_loader(
     removed = {
         path
         for name, path in names.items()
-        if name == f"qx_plugins.loaders.{runtime}"
+        if is_loader_of(name, runtime)
         or (path.parent.name in KINDS and any(is_of(other, package) for other in imports(path, names)))
     }
     shutil.rmtree(copy / "runtimes" / runtime)

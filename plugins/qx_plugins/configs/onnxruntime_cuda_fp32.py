@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qx import Artifact, Config, Context, Weights, hookimpl
+from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import prechecks
-from qx_plugins.runtimes.onnxruntime_gpu import CONVERTING, CUDA, FP16, PROVIDER
+from qx_plugins.runtimes.onnxruntime.gpu import CONVERTING, CUDA
 
 if TYPE_CHECKING:
     import torch
@@ -29,17 +29,6 @@ check_model = prechecks.check_onnx_or_export
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
-    from attrs import evolve
+    from qx_plugins.runtimes.onnxruntime.gpu_converting import build_gpu_artifact
 
-    from qx_plugins.runtimes.onnxruntime.converting import build_artifact
-
-    artifact = build_artifact(model, example_inputs, context)
-    details = {**artifact.details, PROVIDER: CUDA, FP16: False}
-    return evolve(artifact, loader="onnxruntime_gpu", details=details)
-
-
-@hookimpl
-def read_weights(artifact: Artifact) -> Weights | None:
-    from qx_plugins.runtimes.onnxruntime.weights import read
-
-    return read(artifact)
+    return build_gpu_artifact(model, example_inputs, context, CUDA)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from qx import Artifact, Context, Loader, hookimpl
-from qx_plugins.runtimes.onnxruntime_gpu import SERVING
+from qx import Artifact, Context, Loader, Weights, hookimpl
+from qx_plugins.runtimes.onnxruntime.gpu import SERVING
 
 
 @hookimpl
@@ -23,6 +23,13 @@ def describe() -> Loader:
 
 @hookimpl
 def load(artifact: Artifact, context: Context) -> Any:
-    from qx_plugins.runtimes.onnxruntime_gpu.serving import DeviceSession
+    from qx_plugins.runtimes.onnxruntime.gpu_serving import DeviceSession
 
     return DeviceSession(artifact, context)
+
+
+@hookimpl
+def read_weights(artifact: Artifact) -> Weights | None:
+    from qx_plugins.runtimes.onnxruntime.weights import read
+
+    return read(artifact)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,11 @@ from any_runtime import (  # noqa: F401
     test_unquantized_weights_count_as_such,
     test_what_is_quantized_runs_in_8_bits,
 )
-from runtimes import Net, check_7_bits_without_vnni, convert, ready
+from qx_plugins.loaders import onnxruntime_gpu
+from runtimes import IMAGES, Net, check_7_bits_without_vnni, convert, ready
 from torch import nn
 
-from qx import Unsupported
+from qx import Context, Unsupported
 
 # The exporters warn of their own insides.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -93,3 +95,25 @@ def test_without_vnni_weights_have_7_bits_and_it_is_told(
 ) -> None:
     """Without VNNI, 8-bit products are added in 16 bits: the range is halved, and the notes say so."""
     check_7_bits_without_vnni(config, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("config", ready("onnxruntime_fp32"))
+@pytest.mark.parametrize(
+    ("name", "provider", "fp16"),
+    [
+        ("onnxruntime_cuda_fp32", "CUDAExecutionProvider", False),
+        pytest.param("onnxruntime_tensorrt_fp32", "TensorrtExecutionProvider", False, marks=pytest.mark.slow),
+        ("onnxruntime_tensorrt_fp16", "TensorrtExecutionProvider", True),
+    ],
+)
+def test_a_graph_for_gpus_names_what_serves_it(
+    config: str, name: str, provider: str, fp16: bool, tmp_path: Path
+) -> None:
+    """The loader finds the provider in the details, and reads the weights of the file."""
+    artifact = import_module(f"qx_plugins.configs.{name}").convert(Net(), IMAGES, Context(folder=tmp_path))
+    assert artifact.loader == "onnxruntime_gpu"
+    assert (artifact.details["provider"], artifact.details["fp16"]) == (provider, fp16)
+    weights = onnxruntime_gpu.read_weights(artifact)
+    assert weights is not None
+    layers = sorted((layer.elements, layer.bits) for layer in weights.layers.values())
+    assert layers == [(64 * 5, 32), (16 * 27, 32)]

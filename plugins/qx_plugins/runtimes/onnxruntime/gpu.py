@@ -1,4 +1,4 @@
-"""ONNX Runtime on CUDA devices, by its own kernels or by TensorRT, and what its configs require."""
+"""Requirements of ONNX Runtime on CUDA devices, and what is said of its artifacts in their details."""
 
 #: Packages that serving requires: a build of ONNX Runtime of its own, which has the CPU's kernels too.
 SERVING = ("onnxruntime-gpu>=1.20",)

@@ -10,7 +10,7 @@ import onnxruntime
 import torch
 
 from qx import Arrays, Artifact, Context, Unsupported, one_line
-from qx_plugins.runtimes.onnxruntime_gpu import CUDA, FP16, PROVIDER, TENSORRT
+from qx_plugins.runtimes.onnxruntime.gpu import CUDA, FP16, PROVIDER, TENSORRT
 
 
 class DeviceSession:
