@@ -32,6 +32,8 @@ from any_runtime import (  # noqa: F401
     test_what_is_quantized_runs_in_8_bits,
 )
 from qx_plugins.loaders import onnxruntime_gpu
+from qx_plugins.networks.language_models import Scorer
+from qx_plugins.networks.llama import LlamaDecoder, LlamaShape
 from runtimes import IMAGES, Net, check_7_bits_without_vnni, convert, ready
 from torch import nn
 
@@ -117,3 +119,16 @@ def test_a_graph_for_gpus_names_what_serves_it(
     assert weights is not None
     layers = sorted((layer.elements, layer.bits) for layer in weights.layers.values())
     assert layers == [(64 * 5, 32), (16 * 27, 32)]
+
+
+@pytest.mark.parametrize("config", ready("onnxruntime_fp32"))
+def test_a_decoder_has_no_cache_on_a_gpu(config: str, tmp_path: Path) -> None:
+    """A session on a device keeps no cache, so the graph takes tokens alone, as the model does."""
+    import onnx
+
+    shape = LlamaShape(vocabulary=50, positions=64, width=32, hidden=48, layers=1, heads=4, key_value_heads=2)
+    plugin = import_module("qx_plugins.configs.onnxruntime_cuda_fp32")
+    tokens = (torch.zeros(1, 32, dtype=torch.int64),)
+    artifact = plugin.convert(Scorer(LlamaDecoder(shape)).eval(), tokens, Context(folder=tmp_path))
+    assert "decoder" not in artifact.details
+    assert len(onnx.load(tmp_path / artifact.files[0]).graph.input) == 1

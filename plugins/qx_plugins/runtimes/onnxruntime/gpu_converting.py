@@ -21,9 +21,9 @@ def build_gpu_artifact(
 ) -> Artifact:
     """Export the model to ONNX for a provider of ONNX Runtime that computes on a CUDA device.
 
-    ``fp16`` says whether TensorRT may compute in float16. Raises ``Unsupported`` where the model cannot be
-    exported.
+    ``fp16`` says whether TensorRT may compute in float16. A decoder becomes a graph without a cache, which
+    sessions on a device do not keep. Raises ``Unsupported`` where the model cannot be exported.
     """
-    artifact = build_artifact(model, example_inputs, context)
+    artifact = build_artifact(model, example_inputs, context, with_cache=False)
     details = {**artifact.details, PROVIDER: provider, FP16: fp16}
     return evolve(artifact, loader="onnxruntime_gpu", details=details)
