@@ -82,6 +82,23 @@ def split_modules(modules: Iterable[Module]) -> tuple[list[Module], list[Module]
     return [module for module in modules if module.name not in names], held_out
 
 
+def modules_without(modules: Iterable[Module], held_out: Iterable[Module]) -> list[Module]:
+    """Return the modules that are none of those held out, which may be of another version of the library.
+
+    A module is left out where it has the name of one of them, or more than ``LARGEST_OVERLAP`` of its phrases
+    in common with them, as one that was moved has.
+    """
+    held_out = list(held_out)
+    names = {module.name for module in held_out}
+    phrases: set[int] = set().union(*(_phrases(module.text) for module in held_out))
+    rest = [module for module in modules if module.name not in names]
+    return [module for module in rest if _share(_phrases(module.text), phrases) <= LARGEST_OVERLAP]
+
+
+def _share(phrases: set[int], others: set[int]) -> float:
+    return len(phrases & others) / max(1, len(phrases))
+
+
 def overlap(phrases: set[int], counts: dict[int, int]) -> float:
     """Return the share of a module's phrases that another module has too."""
     return sum(counts[phrase] > 1 for phrase in phrases) / max(1, len(phrases))

@@ -94,10 +94,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
     Whatever bytes a text has, its tokens give the text again. Raises ``UsageError`` where the library
     tokenizers is not installed.
     """
-    try:
-        import tokenizers
-    except ImportError as error:
-        raise UsageError("training needs the library tokenizers: pip install tokenizers") from error
+    tokenizers = _import_tokenizers()
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
@@ -109,6 +106,19 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
+
+
+def read_tokenizer(path: Path) -> Any:
+    """Return the tokenizer in a file. Raises ``UsageError`` where the library tokenizers is not installed."""
+    return _import_tokenizers().Tokenizer.from_file(str(path))
+
+
+def _import_tokenizers() -> Any:
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise UsageError("training needs the library tokenizers: pip install tokenizers") from error
+    return tokenizers
 
 
 def bytes_of_tokens(tokenizer: Any) -> np.ndarray:

@@ -6,7 +6,9 @@ the weights, so that every version of Python measures on the same text, and none
 
 from __future__ import annotations
 
+import hashlib
 import sysconfig
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from qx_plugins.datasets.stdlib_source import Module
     from qx_plugins.datasets.tokenized_text import TokenizedText
 
 #: Number of tokens, and of those that the model takes at once.
@@ -67,7 +70,7 @@ def describe() -> Workload:
             Option(
                 name="text_folder",
                 default="",
-                help="Folder for tokenizer and text of `qx train`; empty for that of the weights.",
+                help="Folder of tokenizer and text, which `qx train` makes; empty for the committed ones.",
             ),
         ),
     )
@@ -90,7 +93,8 @@ def make_model(context: Context) -> torch.nn.Module:
 def load_data(split: str, context: Context) -> Data:
     from qx_plugins.datasets.texts import window_arrays
 
-    text, limit = read_text(), context.options["document_tokens"]
+    folder = str(context.options["text_folder"])
+    text, limit = read_text(Path(folder) if folder else None), context.options["document_tokens"]
     documents = [document.tokens[:limit] for document in text.splits[split]]
     stride = context.options["stride"]
     tokens, targets = window_arrays(documents, size=POSITIONS, stride=stride, token_bytes=text.token_bytes)
@@ -123,19 +127,19 @@ def train(model: torch.nn.Module, context: Context) -> torch.nn.Module:
 
     from qx_plugins.networks.lm_training import train_decoder
 
-    folder = _text_folder(context)
-    text, stream = make_text(context)
-    text.write(folder / TEXT)
-    train_decoder(
-        model.decoder,  # type: ignore[arg-type]
-        np.asarray(stream),
-        length=POSITIONS,
-        epochs=context.options["epochs"],
-        seed=context.seed,
-        progress=lambda done, words: context.progress(0.05 + 0.95 * done, words),
-        steps=context.options["steps"],
-        checkpoint=(context.cache or folder) / f"stdlib_lm-{len(stream)}-{context.seed}.pt",
-    )
+    stream = np.asarray(make_text(context) if context.options["text_folder"] else read_stream(context))
+    digest = hashlib.sha256(stream.astype("<i8").tobytes()).hexdigest()[:16]
+    with tempfile.TemporaryDirectory(prefix="qx-") as temporary:
+        train_decoder(
+            model.decoder,  # type: ignore[arg-type]
+            stream,
+            length=POSITIONS,
+            epochs=context.options["epochs"],
+            seed=context.seed,
+            progress=lambda done, words: context.progress(0.05 + 0.95 * done, words),
+            steps=context.options["steps"],
+            checkpoint=(context.cache or Path(temporary)) / f"stdlib_lm-{digest}-{context.seed}.pt",
+        )
     return model.half()
 
 
@@ -147,26 +151,49 @@ def weights_folder() -> Path:
 
 
 @cache
-def read_text() -> TokenizedText:
-    """Return the committed text: the modules that are held out, and some of those for training."""
+def read_text(folder: Path | None = None) -> TokenizedText:
+    """Return the text of a folder: the modules that are held out, and some of those for training.
+
+    Without a folder it is the committed one. Raises ``UsageError`` where there is none.
+    """
     from qx_plugins.datasets.tokenized_text import TokenizedText
 
-    return TokenizedText.read(weights_folder() / TEXT)
+    path = (folder or weights_folder()) / TEXT
+    if folder is not None and not path.is_file():
+        raise UsageError(
+            f"--set stdlib_lm.text_folder={folder}: it has no {TEXT}; "
+            f"`qx train stdlib_lm`, with the same option, makes it"
+        )
+    return TokenizedText.read(path)
 
 
-def make_text(context: Context) -> tuple[TokenizedText, list[int]]:
-    """Make the tokenizer and the text, write the first, and return the text and the tokens to train on.
+def read_stream(context: Context) -> list[int]:
+    """Return the tokens to train on: of the modules of the library that are not in the committed text.
+
+    They are those of the committed tokenizer, so that what is trained on them can be evaluated on that text.
+    """
+    from qx_plugins.datasets import stdlib_source, tokenized_text
+
+    tokenizer = tokenized_text.read_tokenizer(weights_folder() / TOKENIZER)
+    evaluated = [stdlib_source.Module(part.name, part.text) for part in read_text().splits["test"]]
+    modules = stdlib_source.modules_without(_read_library(context), evaluated)
+    context.progress(0.02, f"reading the tokens of {len(modules):,} modules")
+    documents = (tokenized_text.tokenized(tokenizer, module.name, module.text) for module in modules)
+    return [token for document in documents for token in document.tokens]
+
+
+def make_text(context: Context) -> list[int]:
+    """Write tokenizer and text into the option's folder, and return the tokens to train on.
 
     The tokenizer sees the modules for training alone. Of these the text has some, cut, for calibration.
     """
     from qx_plugins.datasets import ngrams, stdlib_source, tokenized_text
 
-    library = Path(str(context.options["library"]) or sysconfig.get_paths()["stdlib"])
-    context.progress(0.01, f"reading {library}")
-    modules, held_out = stdlib_source.split_modules(stdlib_source.read_modules(library))
+    folder, library = Path(str(context.options["text_folder"])), _library_folder(context)
+    folder.mkdir(parents=True, exist_ok=True)
+    modules, held_out = stdlib_source.split_modules(_read_library(context))
     context.progress(0.02, f"making a tokenizer from {len(modules):,} modules")
     tokenizer = tokenized_text.train_tokenizer((module.text for module in modules), VOCABULARY)
-    tokenizer.save(str(_text_folder(context) / TOKENIZER))
 
     training, evaluation = (
         [tokenized_text.tokenized(tokenizer, module.name, module.text) for module in part]
@@ -189,12 +216,18 @@ def make_text(context: Context) -> tuple[TokenizedText, list[int]]:
             "test": tuple(evaluation),
         },
     )
-    return text, stream
+    tokenizer.save(str(folder / TOKENIZER))
+    text.write(folder / TEXT)
+    return stream
 
 
-def _text_folder(context: Context) -> Path:
-    """Return the folder for tokenizer and text. Raises ``UsageError`` where there is none."""
-    folder = Path(str(context.options["text_folder"]) or weights_folder())
-    if not folder.is_dir():
-        raise UsageError(f"--set stdlib_lm.text_folder={folder}: no such folder")
-    return folder
+def _library_folder(context: Context) -> Path:
+    return Path(str(context.options["library"]) or sysconfig.get_paths()["stdlib"])
+
+
+def _read_library(context: Context) -> list[Module]:
+    from qx_plugins.datasets import stdlib_source
+
+    library = _library_folder(context)
+    context.progress(0.01, f"reading {library}")
+    return stdlib_source.read_modules(library)

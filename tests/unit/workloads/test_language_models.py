@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from attrs import evolve
 from qx_plugins.datasets import ngrams, stdlib_source
 from qx_plugins.datasets.texts import window_arrays, windows
 from qx_plugins.language_outputs import BYTES, COUNTED, DECODE, LOG_LIKELIHOODS, LOGITS, PREFILL
@@ -21,6 +22,8 @@ from qx_plugins.workloads import stdlib_lm
 from torch import nn
 
 from qx import LABELS, UNITS, Context, DataError, UsageError
+
+needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
 
 SHAPE = LlamaShape(vocabulary=50, positions=64, width=32, hidden=48, layers=2, heads=4, key_value_heads=2)
 
@@ -227,6 +230,74 @@ def test_modules_that_are_alike_are_not_held_out(tmp_path: Path) -> None:
         stdlib_source.read_modules(tmp_path)
 
 
+def _options(**values: Any) -> dict[str, Any]:
+    return {option.name: option.default for option in stdlib_lm.describe().options} | values
+
+
+def _committed_files() -> dict[str, tuple[int, int]]:
+    files = (path for path in stdlib_lm.weights_folder().iterdir() if path.is_file())
+    return {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+
+def test_it_is_trained_on_what_is_not_evaluated(tmp_path: Path) -> None:
+    """The tokens are those of the library's modules that the committed text lacks, under whatever name."""
+    tokenizers = pytest.importorskip("tokenizers")
+    before, library = _committed_files(), _library(tmp_path / "lib")
+    evaluated = stdlib_lm.read_text().splits["test"][:2]
+    (library / "moved.py").write_text(evaluated[0].text)
+    (library / evaluated[1].name).parent.mkdir(exist_ok=True)
+    (library / evaluated[1].name).write_text("changed = 1\n")
+    stream = stdlib_lm.read_stream(Context(options=_options(library=str(library))))
+    tokenizer = tokenizers.Tokenizer.from_file(str(stdlib_lm.weights_folder() / stdlib_lm.TOKENIZER))
+    read = tokenizer.decode(stream, skip_special_tokens=False).split("<|document|>")[1:]
+    names = ("copied", *(f"module{number}" for number in range(12)), "os")
+    assert sorted(read) == sorted((library / f"{name}.py").read_text() for name in names)
+    assert _committed_files() == before
+
+
+def test_a_folder_gets_a_text_of_its_own(tmp_path: Path) -> None:
+    """Tokenizer and text are made there; the rest is trained on, and that text is evaluated."""
+    pytest.importorskip("tokenizers")
+    before, folder = _committed_files(), tmp_path / "texts"
+    options = _options(library=str(_library(tmp_path / "lib")), text_folder=str(folder), document_tokens=40)
+    with pytest.raises(UsageError, match=r"text_folder=.*: it has no stdlib_lm_text\.json\.gz; `qx train"):
+        stdlib_lm.load_data("test", Context(options=options))
+    stream = stdlib_lm.make_text(Context(options=options))
+    assert stream.count(0) == 2, "module3 and its copy"
+    assert {path.name for path in folder.iterdir()} == {stdlib_lm.TEXT, stdlib_lm.TOKENIZER}
+    data = stdlib_lm.load_data("test", Context(options=options))
+    assert data.source.startswith("the standard library of lib: 12 modules")
+    assert _committed_files() == before
+
+
+@needs_muon
+def test_nothing_of_a_training_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in the package nor in the current folder; in the cache a checkpoint lies while it lasts."""
+    pytest.importorskip("tokenizers")
+    monkeypatch.setattr("qx_plugins.networks.lm_training.STEPS_PER_CHECKPOINT", 1)
+    library, cache, before = _library(tmp_path / "lib"), tmp_path / "cache", _committed_files()
+    options = _options(library=str(library), steps=2)
+    monkeypatch.setattr(stdlib_lm, "POSITIONS", 32)
+    monkeypatch.chdir(tmp_path)
+    files: list[list[str]] = []
+
+    def train(**fields: Any) -> None:
+        files.clear()
+        shape = evolve(SHAPE, vocabulary=stdlib_lm.VOCABULARY)
+        stdlib_lm.train(Scorer(LlamaDecoder(shape)), Context(options=options, **fields))
+
+    def look(done: float, text: str) -> None:
+        files.append([path.name for path in cache.glob("*")])
+
+    train(cache=cache, progress=look)
+    assert [len(names) for names in files][-1] == 1
+    train()
+    assert not list(cache.iterdir())
+    assert _committed_files() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"lib", "cache"}
+
+
+@needs_muon
 def test_an_interrupted_training_ends_as_one_without_a_break(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,7 +347,7 @@ def test_an_interrupted_training_ends_as_one_without_a_break(
 
 # The committed text -------------------------------------------------------------------------------
 
-CONTEXT = Context(options={option.name: option.default for option in stdlib_lm.describe().options})
+CONTEXT = Context(options=_options())
 
 
 def test_the_text_has_whole_modules_with_their_tokens() -> None:
