@@ -45,6 +45,19 @@ def wants_screen(arguments: argparse.Namespace) -> bool:
     return sys.stdout.isatty() and not is_for_program
 
 
+def style_of(arguments: argparse.Namespace, default: str = DEFAULT_FORMAT) -> str:
+    """Return the format to print: ``markdown``, ``json``, or one of tabulate's.
+
+    Raises ``UsageError`` for one that is none of them.
+    """
+    from qx.report import terminal
+
+    style: str = arguments.format or default
+    if style not in ("markdown", "json"):
+        terminal.check_format(style)
+    return style
+
+
 #: Options of models of the user's own, as their workload and the command line name them.
 MODEL_OPTIONS = ("input_shape", "mean", "std")
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qx.cli.arguments import DEFAULT_FORMAT, add_files_option, add_verbose_option, wants_screen
+from qx.cli.arguments import add_files_option, add_verbose_option, style_of, wants_screen
 
 if TYPE_CHECKING:
     from qx.cli import Commands
@@ -65,13 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.errors import UsageError
     from qx.files import write_together
     from qx.host.host import Host
-    from qx.report import terminal
     from qx.report.styled import has_colour
 
     warn_of_broken(Host.discover(arguments.plugins), debug=arguments.debug)
-    style = arguments.format or DEFAULT_FORMAT
-    if style not in ("markdown", "json"):
-        terminal.check_format(style)
+    style = style_of(arguments)
     check_written_files(arguments.out, SUFFIXES)
     sources = [read(path) for path in arguments.paths]
     if len(sources) < 2:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qx.cli.arguments import DEFAULT_FORMAT, add_files_option
+from qx.cli.arguments import add_files_option, style_of
 
 if TYPE_CHECKING:
     from qx.cli import Commands
@@ -60,12 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.history.report import to_markdown, to_terminal_text
     from qx.history.series import to_json
     from qx.host.host import Host
-    from qx.report import terminal
 
     warn_of_broken(Host.discover(arguments.plugins), debug=arguments.debug)
-    style = arguments.format or DEFAULT_FORMAT
-    if style not in ("markdown", "json"):
-        terminal.check_format(style)
+    style = style_of(arguments)
     check_written_files(arguments.out, SUFFIXES)
     history = collect(read_runs(arguments.paths))
     for name in arguments.metrics:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qx.cli.arguments import (
-    DEFAULT_FORMAT,
     add_build_options,
     add_files_option,
     add_workload_options,
     build_request,
+    style_of,
 )
 
 if TYPE_CHECKING:
@@ -65,12 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.files import write_together
     from qx.host.host import Host
     from qx.report import profiles as report
-    from qx.report import terminal
     from qx.runner.profiling import profile
 
-    style = arguments.format or DEFAULT_FORMAT
-    if style not in ("markdown", "json"):
-        terminal.check_format(style)
+    style = style_of(arguments)
     for option, value in (("--batch-size", arguments.batch_size), ("--top", arguments.top)):
         if value < 1:
             raise UsageError(f"{option} must be 1 or more, not {value}")
