@@ -464,8 +464,9 @@ def _ending(view: View, width: int) -> Iterator[Line]:
     remarks = []
     if measuring is not None and measuring.deaths:
         remarks.append(f"{count(len(measuring.deaths), 'launch', 'launches')} died")
-    if differing := list(wording.differing_in_rounds(view, wording.PLAIN)):
-        remarks.append(f"{count(len(differing), 'config')} compare differently when no call is left out")
+    if differing := {measured.cell for measured, _ in wording.measurements_differing_in_rounds(view)}:
+        compared = "1 config compares" if len(differing) == 1 else f"{len(differing)} configs compare"
+        remarks.append(f"{compared} differently when no call is left out")
     if remarks:
         yield line((fitted(f"note: {', '.join(remarks)} (-v)", width), "plain"))
 

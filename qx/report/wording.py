@@ -17,7 +17,7 @@ from qx.report import threads
 from qx.report.precision import budget_in_words, reached
 from qx.results import numbers
 from qx.results.columns import ANOTHER_NETWORK, View
-from qx.results.records import NOT_APPLICABLE
+from qx.results.records import NOT_APPLICABLE, Comparison, Measurement
 from qx.results.run_record import Measuring, WorkloadRecord
 from qx.values import OptionValues
 
@@ -474,17 +474,22 @@ def unkept_outputs(view: View) -> Iterator[str]:
             )
 
 
-def differing_in_rounds(view: View, markup: Markup) -> Iterator[str]:
-    """Name the cells that compare differently when no call is left out."""
+def measurements_differing_in_rounds(view: View) -> Iterator[tuple[Measurement, Comparison]]:
+    """Yield what compares differently when no call is left out, with the comparison in which some are."""
     for measured in view.results.measurements:
         # Details of metrics that time no calls belong to their authors.
         is_timed = view.results.metrics[measured.metric].phase == "block"
         compared = (measured.details.get("in_rounds") if is_timed else None) or {}
-        if measured.vs_baseline is None or not compared.get("differs"):
-            continue
+        if measured.vs_baseline is not None and compared.get("differs"):
+            yield measured, measured.vs_baseline
+
+
+def differing_in_rounds(view: View, markup: Markup) -> Iterator[str]:
+    """Name the cells that compare differently when no call is left out."""
+    for measured, baseline in measurements_differing_in_rounds(view):
+        compared = measured.details["in_rounds"]
         title = markup.text(str(measured.figure))
         ratio, interval = numbers.ratio_interval(compared["value"], compared["ci"])
-        baseline = measured.vs_baseline
         undisturbed = " ".join(numbers.ratio_interval(baseline.value, baseline.ci))
         cell, direction = markup.name(view.name(measured.cell)), compared["differs"]
         yield (

@@ -472,6 +472,18 @@ def test_several_workloads_have_a_table_each(builders: ModuleType) -> None:
     assert sum(line.startswith("note: 1 launch died") for line in lines) == 1
 
 
+@pytest.mark.parametrize(
+    ("held_up", "words"), [(1, "1 config compares differently"), (2, "2 configs compare differently")]
+)
+def test_configs_that_are_held_up_at_times_are_counted(
+    builders: ModuleType, held_up: int, words: str
+) -> None:
+    """Each counts once, at however many batch sizes it is timed, and the words agree with the number."""
+    cells = {f"at_times{number}": builders.Cell(delay=1.0, held_up=1.5) for number in range(held_up)}
+    results = builders.Run(cells=cells, rounds=20, batch_sizes=(1, 32)).results()
+    assert f"note: {words} when no call is left out (-v)" in shown(results)
+
+
 # Names and characters -----------------------------------------------------------------------------
 
 
