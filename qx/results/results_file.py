@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -174,6 +175,7 @@ def schema() -> JsonObject:
     return load_schema("full_results")
 
 
+@cache
 def converter() -> Converter:
     """Return the converter between records of results and JSON, which writes points in their short form."""
     from cattrs.preconf.json import make_converter

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qx.foreign import to_line
 from qx.storage.strict_json import ROOM, place
@@ -58,8 +58,18 @@ def _validator(name: str) -> Validator:
     )
     formats = FormatChecker(formats=())
     formats.checks("date-time", raises=ValueError)(_is_date_and_time)
-    strict = extend(Draft202012Validator, {"pattern": _check_pattern}, type_checker=types)
-    validator: Validator = strict(load_schema(name), format_checker=formats)
+    schema = load_schema(name)
+    definitions: Any = schema.get("$defs", {})
+
+    def check_reference(
+        validator: Validator, reference: str, value: object, _: object
+    ) -> Iterator[ValidationError]:
+        # jsonschema would look each reference up anew for each value.
+        yield from validator.descend(value, definitions[reference.removeprefix("#/$defs/")])
+
+    keywords = {"pattern": _check_pattern, "$ref": check_reference}
+    strict = extend(Draft202012Validator, keywords, type_checker=types)
+    validator: Validator = strict(schema, format_checker=formats)
     return validator
 
 
