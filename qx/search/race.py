@@ -58,13 +58,10 @@ class Design:
         seem to lead, so all of them share that of domination.
         """
         shares = tuple((look + 1) / looks for look in range(looks))
-        many = max(1, candidates)
-        return cls(
-            shares=shares,
-            exclusion=tuple(levels(shares, EXCLUSION / max(1, limits), pocock)),
-            meeting=tuple(levels(shares, DOMINATION / 2 / many, pocock)),
-            domination=tuple(levels(shares, DOMINATION / 2 / many, pocock)),
-        )
+        # Meeting and domination have half of one error each.
+        half = tuple(levels(shares, DOMINATION / 2 / max(1, candidates), pocock))
+        exclusion = tuple(levels(shares, EXCLUSION / max(1, limits), pocock))
+        return cls(shares=shares, exclusion=exclusion, meeting=half, domination=half)
 
 
 @frozen(kw_only=True)

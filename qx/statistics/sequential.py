@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TypeAlias
 
 import numpy as np
@@ -132,12 +133,18 @@ def _continued(
     places: Floats, weights: Floats, deviation: float, scale: float, edge: float
 ) -> tuple[Floats, Floats]:
     """Return places and weights of the paths below the edge after one more look (Gauss-Legendre)."""
-    nodes, node_weights = np.polynomial.legendre.leggauss(NODES)
+    nodes, node_weights = _nodes()
     low = -TAIL * scale
     sums = low + (edge - low) * (nodes + 1) / 2
     steps = (sums[:, None] - places[None, :]) / deviation
     density = np.exp(-(steps**2) / 2) @ weights / (deviation * math.sqrt(2 * math.pi))
     return sums, density * node_weights * (edge - low) / 2
+
+
+@cache
+def _nodes() -> tuple[Floats, Floats]:
+    """Return nodes and weights of the integration, which are the eigenvalues of a large matrix."""
+    return np.polynomial.legendre.leggauss(NODES)
 
 
 # How many items a decision needs -------------------------------------------------------------------
