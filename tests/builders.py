@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -199,8 +200,16 @@ class Run:
                 recording.add(name, Figure("delay", Point(size)), series)
         return recording
 
+    def __hash__(self) -> int:
+        """Return a hash of all fields, of which some are mappings."""
+        return hash(repr(self))
+
     def results(self, recording: Recording | None = None) -> Results:
-        """Return the results that qx computes from the recording."""
+        """Return the results that qx computes from the recording, by default from the run's own."""
+        return _own_results(self) if recording is None else self.analysed(recording)
+
+    def analysed(self, recording: Recording) -> Results:
+        """Return the results that qx computes from a recording."""
         cells = {
             name: CellResult(
                 workload="toy",
@@ -241,9 +250,15 @@ class Run:
             metrics={metric.name: metric for metric in self.metrics},
             configs=configs,
             cells=cells,
-            recording=self.recording() if recording is None else recording,
+            recording=recording,
             failures=self.failures,
         )
+
+
+@lru_cache(maxsize=100)
+def _own_results(run: Run) -> Results:
+    """Compute the results of a run once, however many tests ask for them: they cannot be changed."""
+    return run.analysed(run.recording())
 
 
 def _run(run: Run) -> RunRecord:
