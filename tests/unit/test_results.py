@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -30,13 +31,19 @@ from qx.results.recording import Recording, Series
 from qx.results.run_record import Death, Unsteady
 
 
-@pytest.fixture
-def folder(tmp_path: Path, builders: ModuleType) -> Path:
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory, builders: ModuleType) -> Path:
     """Write the results of a run into a folder."""
     run = builders.small()
-    place = tmp_path / "results"
+    place = tmp_path_factory.mktemp("original") / "results"
     results.write(place, run.results(), "# the table\n", run.recording())
     return place
+
+
+@pytest.fixture
+def folder(tmp_path: Path, original: Path) -> Path:
+    """Return a folder with the results of a run, which may be changed."""
+    return shutil.copytree(original, tmp_path / "results")
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -21,13 +22,19 @@ SAMPLES = "samples-20260102T030405-abcdef.npz"
 REPORTS = {"pareto.md", "pareto.svg", "report.html"}
 
 
-@pytest.fixture
-def folder(tmp_path: Path, builders: ModuleType) -> Path:
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory, builders: ModuleType) -> Path:
     """Write the results of a run into a folder."""
     run = builders.small()
-    place = tmp_path / "artifacts" / "results"
+    place = tmp_path_factory.mktemp("original") / "results"
     results.write(place, run.results(), markdown.render(run.results()), run.recording())
     return place
+
+
+@pytest.fixture
+def folder(tmp_path: Path, original: Path) -> Path:
+    """Return the folder of results in the current folder, which may be changed."""
+    return shutil.copytree(original, tmp_path / "artifacts" / "results")
 
 
 def test_the_table_is_written_and_printed_again(

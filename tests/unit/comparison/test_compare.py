@@ -336,18 +336,23 @@ def test_a_run_against_itself_is_the_same(base: Source) -> None:
     assert [change.config for change in compared.changes if change.verdict != "same"] == ["lost"]
 
 
-def test_verdicts_are_held_jointly(builders: ModuleType) -> None:
-    """At most one in ten of 200 comparisons of runs that are alike shows any change at all."""
+@pytest.mark.parametrize(
+    ("count", "most"),
+    # At 5 %, which is promised, more have a probability below 0.005.
+    [(100, 11), pytest.param(200, 20, marks=pytest.mark.slow)],
+)
+def test_verdicts_are_held_jointly(builders: ModuleType, count: int, most: int) -> None:
+    """Few comparisons of runs that are alike show any change at all."""
     runs = [
         source(builders.Run(cells={"alike": builders.Cell()}, seed=seed, noise=0.02), "run", **ONE)
-        for seed in range(401)
+        for seed in range(2 * count)
     ]
     alarms = 0
-    for index in range(200):
+    for index in range(count):
         compared = compare([runs[2 * index], evolve(runs[2 * index + 1], label="ours")])
         alarms += any(change.verdict != "same" for change in compared.changes)
         assert compared.expected_false_alarms == pytest.approx(0.05 * compared.tests)
-    assert alarms <= 20
+    assert alarms <= most
 
 
 @pytest.mark.parametrize(

@@ -141,8 +141,13 @@ def test_noise_is_told_apart_from_a_wide_interval(builders: ModuleType) -> None:
     assert only_verdict(gate(rule, source(builders.Run(cells=cells)))) == "breached"
 
 
-def test_rules_are_held_jointly(builders: ModuleType) -> None:
-    """Of 300 runs whose truth lies on every limit, few show a breach; unadjusted, 40 would."""
+@pytest.mark.parametrize(
+    ("count", "most"),
+    # At 1 %, which is promised, more have a probability below 0.004.
+    [(100, 4), pytest.param(300, 9, marks=pytest.mark.slow)],
+)
+def test_rules_are_held_jointly(builders: ModuleType, count: int, most: int) -> None:
+    """Of runs whose truth lies on every limit, few show a breach; unadjusted, two in fifteen would."""
     rules = (
         '[[rule]]\nmetric = "delay"\nsmallest_speedup = 1\n'
         '[[rule]]\nmetric = "heap"\nlargest_increase = 0\nlargest_drop = 0\n'
@@ -151,10 +156,9 @@ def test_rules_are_held_jointly(builders: ModuleType) -> None:
         not gate(rules, source(builders.Run(cells={"alike": builders.Cell()}, seed=seed, noise=0.02))).passes(
             strict=False
         )
-        for seed in range(300)
+        for seed in range(count)
     )
-    # At most 1 % is promised; ten of 300 has a probability below 0.001 there.
-    assert alarms < 10
+    assert alarms <= most
 
 
 def test_the_level_goes_by_the_number_of_intervals(run: Source) -> None:
