@@ -77,3 +77,10 @@ def _check_amount(_: object, attribute: Attribute[Any], value: float | None) -> 
 
 #: Validates fields that hold strings.
 STRINGS = deep_iterable(instance_of(str))
+
+
+def check_modules_of_torch(_: object, attribute: Attribute[Any], value: tuple[object, ...]) -> None:
+    """Raise ``ValueError`` for anything but names of modules of torch: others would run in every build."""
+    for name in value:
+        if not isinstance(name, str) or not f"{name}.".startswith("torch."):
+            raise ValueError(f"'{attribute.name}' must be modules of torch, not {name!r}")

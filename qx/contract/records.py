@@ -16,6 +16,7 @@ from attrs.validators import ge, in_, instance_of, optional
 from qx.contract.devices import CPU, CallTimes, Device, check_capability, check_kinds, check_some_kinds
 from qx.contract.fields import (
     STRINGS,
+    check_modules_of_torch,
     flag_field,
     name_field,
     number_field,
@@ -177,6 +178,9 @@ class Config:
     #: Commands of which one must be on the PATH (``"g++", "clang++"``); ``"$CXX"`` stands for its value.
     programs: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     options: tuple[Option, ...] = field(default=(), converter=_options)
+    #: Modules of torch that its hooks import. Where several builds of a run name the same ones they are
+    #: imported once for all of them, before any plugin. They must start no thread.
+    imports: tuple[str, ...] = field(default=(), converter=to_strings, validator=check_modules_of_torch)
     #: Whether ``calibrate`` needs batches of calibration images. Such a config has an option
     #: ``calibration_n``, which its author may declare to set another default.
     calibration: bool = flag_field()
@@ -402,6 +406,18 @@ def _silent(done: float, text: str) -> None:
     """Ignore progress."""
 
 
+def make_apart(name: str, make: Callable[[Path], object]) -> Path:
+    """Return a new folder that ``make`` has filled, which is removed with this process: nothing is shared."""
+    import atexit
+    from shutil import rmtree
+    from tempfile import mkdtemp
+
+    folder = Path(mkdtemp(prefix="qx-"))
+    atexit.register(rmtree, folder, ignore_errors=True)
+    make(folder)
+    return folder
+
+
 def _no_recipe(name: str, /, **options: OptionValue) -> Recipe:
     """Refuse recipes outside of the hooks of a config that names some."""
     raise PluginError(f"there is no recipe {name!r} here: a config names those it calls in its record")
@@ -486,6 +502,11 @@ class Context:
     rebuild: Callable[[], nn.Module] | None = None
     #: For configs: ``recipe(name, **options)`` returns a config that the record names in ``recipes``.
     recipe: Callable[..., Recipe] = _no_recipe
+    #: For the hooks of a build: ``once(name, make)`` returns a folder that ``make(folder)`` has filled, in
+    #: this build or in another one of the same workload and run that gave the same name: an export that
+    #: several configs start from is made once. The name must say all that decides the files. They are checked
+    #: before they are used again, and must not be changed.
+    once: Callable[[str, Callable[[Path], object]], Path] = make_apart
     #: For ``load``: function that makes the workload's fp32 model, in eval mode, without its weights, and
     #: untouched by the config. For configs that write files of their own.
     make_model: Callable[[], nn.Module] | None = None

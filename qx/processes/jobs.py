@@ -205,6 +205,15 @@ class BuildJob(WorkloadJob["BuildAnswer"]):
     training: str | None = None
     #: The folder that the artifact and its probe are written into.
     folder: str
+    #: Modules that the config's record names, which a fork server imports.
+    imports: tuple[str, ...] = field(default=(), converter=to_strings)
+    #: Folder for what several builds of the run share; None: nothing is shared.
+    shared: str | None = None
+
+    @property
+    def preloads(self) -> tuple[str, ...]:
+        """Modules of torch that the config imports are imported once for several builds."""
+        return (*super().preloads, *self.imports)
 
 
 def _build_job(value: BuildJob | JsonMapping) -> BuildJob:

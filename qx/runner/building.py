@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import zip_longest
+
 from qx.environment import usable_cpus
+from qx.leftovers import unfinished_folder
 from qx.processes.workers import Failure
 from qx.results.cells import CellId
 from qx.runner.builds import Build, build
+from qx.runner.request import config
 from qx.runner.workload_run import Run, WorkloadRun
+
+#: Beginning of the name of the folder for what several builds share.
+SHARED = "shared-"
 
 
 def build_cells(run: Run, workload_run: WorkloadRun) -> None:
-    """Build the artifact of every cell that has not failed, as many in parallel as there are processors."""
+    """Build the artifact of every cell that has not failed, as many in parallel as there are processors.
+
+    What several of them start from is made by the first, in a folder that is removed at the end. So cells of
+    one runtime are not begun next to each other.
+    """
     cells = {name: cell for name, cell in workload_run.cells.items() if name not in workload_run.failures}
     run.reporter.phase("build", f"{len(cells)} cells")
 
@@ -20,14 +32,18 @@ def build_cells(run: Run, workload_run: WorkloadRun) -> None:
                 *(run.host, run.request, workload_run.ready, cell, run.processes, run.reporter),
                 device=None if run.device is None else run.device.answer.facts,
                 journal=run.journal,
+                shared=shared,
             )
         except Failure as failure:
             return failure
 
     results: dict[str, Build | Failure] = {}
     processes = run.most_side_by_side(usable_cpus(), workload_run.ready.parameters)
-    with run.processes.side_by_side(min(len(cells), processes)) as pool:
-        futures = {name: pool.submit(build_or_failure, cell) for name, cell in cells.items()}
+    with (
+        unfinished_folder(run.processes.folder, SHARED) as shared,
+        run.processes.side_by_side(min(len(cells), processes)) as pool,
+    ):
+        futures = {name: pool.submit(build_or_failure, cell) for name, cell in in_turns(run, cells).items()}
         for number, name in enumerate(cells, start=1):
             results[name] = futures[name].result()
             run.reporter.step(number / len(cells), f"{number} of {len(cells)}, {cells[name].row}")
@@ -36,3 +52,13 @@ def build_cells(run: Run, workload_run: WorkloadRun) -> None:
             workload_run.mark_failed(name, result, run.reporter, "build")
         else:
             workload_run.builds[name] = result
+
+
+def in_turns(run: Run, cells: Mapping[str, CellId]) -> dict[str, CellId]:
+    """Return the cells so that runtimes take turns: first one cell of each, then the second of each."""
+    runtimes: dict[str, list[str]] = {}
+    for name, cell in cells.items():
+        record = config(run.host.get("config", cell.config))
+        runtimes.setdefault(record.runtime_baseline or record.name, []).append(name)
+    turns = zip_longest(*runtimes.values())
+    return {name: cells[name] for turn in turns for name in turn if name is not None}

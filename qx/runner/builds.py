@@ -73,13 +73,15 @@ def build(
     seed: int | None = None,
     device: DeviceFacts | None = None,
     journal: Journal | None = None,
+    shared: Path | None = None,
 ) -> Build:
     """Return the build of one cell, from the cache or carried out now. Raises ``Failure``.
 
     A build from the cache is read whole and checked against its digests, once in a run and before anything is
     timed. ``seed`` is that of a further build; None for the build of the run's own seed. ``device`` is the
     device of the run; None for the CPU. The build is noted in the ``journal``; one that an earlier sitting
-    has noted there is not built again for ``--rebuild``.
+    has noted there is not built again for ``--rebuild``. ``shared`` is a folder for what several builds of
+    the same workload share.
     """
     entry = host.get("config", cell.config)
     job = build_job(host, request, prepared, cell, entry, seed)
@@ -103,6 +105,7 @@ def build(
                 f"{cell.workload}/{label}: its build in the cache is damaged ({error}); it is built again"
             )
             replace = True
+    job = evolve(job, shared=None if shared is None else str(shared))
     _build_into_cache(
         job, place, key, label, Subject(str(cell), cell.row), processes, request.timeout, replace=replace
     )
@@ -159,6 +162,7 @@ def build_job(
         calibration=str(calibrations[count]) if count is not None else None,
         training=str(prepared.training) if config(entry).training else None,
         folder="",
+        imports=config(entry).imports,
     )
 
 
@@ -175,7 +179,7 @@ def _key(
             name: value
             for name, value in asdict(job).items()
             # What the device is decides the build, and not its number.
-            if name not in ("weights", "calibration", "training", "folder", "device")
+            if name not in ("weights", "calibration", "training", "folder", "device", "imports", "shared")
         },
         "device": None if device is None else _kind_of_device(job.device, device),
         "weights": prepared.weights_sha256,

@@ -26,6 +26,7 @@ from qx.values import Array, JsonObject, OptionValues
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.modules import FloatModel, convert_model, example_inputs, fp32_model
+from qx.worker.once import once_in
 from qx.worker.plugins import BoundPlugin, host_for, seed_everything, workload_of
 from qx.worker.probe import PROBE, PROBE_AT, REFERENCE, write_probe
 from qx.worker.recipes import bind_config
@@ -65,6 +66,7 @@ def run(job: BuildJob, channel: Channel) -> None:
         folder=folder,
         seed=job.build_seed,
         lengths=lengths_of(job.structure),
+        once=once_in(job.shared),
     )
     config = plugin.record
     assert isinstance(config, Config)

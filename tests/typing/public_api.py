@@ -90,6 +90,7 @@ config = Config(
     instruction_sets=["avx512_vnni"],
     devices=["cpu", "cuda"],
     compute_capability="8.9",
+    imports=("torch.onnx",),
     options=[option],
     calibration=True,
     training=False,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qx import Artifact, Config, Context, float_layers, hookimpl
 from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.recipes.calibration import keep_calibration_batches, observe, take_calibration_batches
+from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.executorch import CONVERTING
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def describe() -> Config:
         summary="Static int8, calibrated, one scale for each output channel; ExecuTorch with XNNPACK.",
         requires=(*CONVERTING, "torchao>=0.14"),
         extra="executorch",
+        imports=EXPORTING,
         calibration=True,
         float_layers=True,
         runtime_baseline="executorch_fp32",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import prechecks
+from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.aot_inductor.compiling import (
     COMPILERS,
     KERNEL_PROFILE,
@@ -24,6 +25,7 @@ def describe() -> Config:
         name="inductor_bf16",
         summary="bfloat16, compiled by Inductor; no calibration. Slow without avx512_bf16 or amx_bf16.",
         programs=COMPILERS,
+        imports=EXPORTING,
         options=(KERNEL_PROFILE,),
         runtime_baseline="inductor_fp32",
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import prechecks
+from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.aot_inductor.compiling import (
     COMPILERS,
     KERNEL_PROFILE,
@@ -24,6 +25,7 @@ def describe() -> Config:
         name="inductor_fp32",
         summary="The trained model in fp32, compiled ahead of time by Inductor.",
         programs=COMPILERS,
+        imports=EXPORTING,
         options=(KERNEL_PROFILE,),
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qx import Artifact, Config, Context, float_layers, hookimpl
 from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.recipes.training_options import OPTIONS
+from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.aot_inductor import pt2e
 from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, KERNEL_PROFILE
 
@@ -25,6 +26,7 @@ def describe() -> Config:
         summary="Static int8 on the exported graph, fine-tuned for an epoch, compiled by Inductor.",
         requires=pt2e.requires(),
         extra="torchao",
+        imports=EXPORTING,
         programs=COMPILERS,
         float_layers=True,
         training=True,

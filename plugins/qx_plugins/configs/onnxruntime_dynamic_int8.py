@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.recipes.weight_scales import WEIGHT_SCALES
+from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.onnxruntime import CONVERTING
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def describe() -> Config:
         summary="Linear layers with int8 weights, activations quantized at run time, in ONNX Runtime.",
         requires=CONVERTING,
         extra="onnxruntime",
+        imports=EXPORTING,
         float_layers=True,
         options=(WEIGHT_SCALES,),
         runtime_baseline="onnxruntime_fp32",

@@ -9,6 +9,7 @@ from attrs import evolve
 from qx import Artifact, Config, Context, Unsupported, hookimpl
 from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.recipes.weight_scales import WEIGHT_SCALES
+from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.onnxruntime import CONVERTING
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def describe() -> Config:
         summary="LSTM and linear layers with int8 weights, activations quantized at run time; ONNX Runtime.",
         requires=CONVERTING,
         extra="onnxruntime",
+        imports=EXPORTING,
         float_layers=True,
         options=(WEIGHT_SCALES,),
         runtime_baseline="onnxruntime_fp32",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.recipes.calibration import keep_calibration_batches
+from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.onnxruntime import CONVERTING
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def describe() -> Config:
         summary="Static int8, calibrated, in ONNX Runtime; one scale for each weight tensor.",
         requires=CONVERTING,
         extra="onnxruntime",
+        imports=EXPORTING,
         float_layers=True,
         calibration=True,
         runtime_baseline="onnxruntime_fp32",

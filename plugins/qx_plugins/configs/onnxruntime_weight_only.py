@@ -8,6 +8,7 @@ from attrs import evolve
 
 from qx import Artifact, Config, Context, Option, Weights, hookimpl
 from qx_plugins.recipes import layer_names, prechecks
+from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.onnxruntime import CONVERTING
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def describe() -> Config:
         summary="Weights of linear layers in 4 or 8 bits by group (MatMulNBits), in ONNX Runtime.",
         requires=CONVERTING,
         extra="onnxruntime",
+        imports=EXPORTING,
         float_layers=True,
         options=(
             Option(name="bits", default=4, choices=(4, 8), help="Bits of a weight."),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qx import Artifact, Config, Context, cpu_flags, hookimpl
 from qx_plugins.recipes import prechecks
+from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.openvino import CONVERTING
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def describe() -> Config:
         summary="Weights and arithmetic in bfloat16, in OpenVINO; no calibration.",
         requires=CONVERTING,
         extra="openvino",
+        imports=EXPORTING,
         instruction_sets=("bf16",) if "asimd" in cpu_flags() else ("avx512_bf16",),
         runtime_baseline="openvino_fp32",
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import prechecks
+from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.openvino import CONVERTING
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def describe() -> Config:
         summary="The trained model in single precision, in OpenVINO: what the runtime itself gains.",
         requires=CONVERTING,
         extra="openvino",
+        imports=EXPORTING,
         counterpart="fp32_baseline",
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.recipes.calibration import keep_calibration_batches, take_calibration_batches
+from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.openvino import CONVERTING
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def describe() -> Config:
         summary="Static int8 by NNCF, calibrated, biases corrected, in OpenVINO.",
         requires=(*CONVERTING, "nncf>=2.14"),
         extra="openvino",
+        imports=EXPORTING,
         float_layers=True,
         calibration=True,
         runtime_baseline="openvino_fp32",

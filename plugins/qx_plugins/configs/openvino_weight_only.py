@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qx import Artifact, Config, Context, Option, Unsupported, hookimpl
 from qx_plugins.recipes import layer_names, prechecks
+from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.openvino import CONVERTING
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def describe() -> Config:
         summary="Weights of linear layers in 4 or 8 bits by NNCF, activations in float, in OpenVINO.",
         requires=(*CONVERTING, "nncf>=2.14"),
         extra="openvino",
+        imports=EXPORTING,
         float_layers=True,
         options=(
             Option(name="bits", default=4, choices=(4, 8), help="Bits of a weight."),

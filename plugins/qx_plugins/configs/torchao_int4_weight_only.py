@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, Option, Unsupported, float_layers, hookimpl
 from qx_plugins.recipes import prechecks
+from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.aot_inductor.compiling import (
     COMPILERS,
     KERNEL_PROFILE,
@@ -31,6 +32,7 @@ def describe() -> Config:
         summary="torchao: weights of linear layers in 4 bits, arithmetic in bfloat16; compiled by Inductor.",
         requires=TORCHAO,
         extra="torchao",
+        imports=EXPORTING,
         programs=COMPILERS,
         float_layers=True,
         options=(

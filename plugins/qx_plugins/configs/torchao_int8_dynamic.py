@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, float_layers, hookimpl
 from qx_plugins.recipes import layer_names, prechecks
+from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.aot_inductor.compiling import (
     COMPILERS,
     KERNEL_PROFILE,
@@ -26,6 +27,7 @@ def describe() -> Config:
         summary="torchao: linear layers in int8, activations quantized at run time; compiled by Inductor.",
         requires=TORCHAO,
         extra="torchao",
+        imports=EXPORTING,
         programs=COMPILERS,
         options=(KERNEL_PROFILE,),
         float_layers=True,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, float_layers, hookimpl
 from qx_plugins.recipes import prechecks
+from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.aot_inductor.compiling import (
     COMPILERS,
     KERNEL_PROFILE,
@@ -29,6 +30,7 @@ def describe() -> Config:
         summary="torchao: weights of linear layers in int8, arithmetic in bfloat16; compiled by Inductor.",
         requires=TORCHAO,
         extra="torchao",
+        imports=EXPORTING,
         programs=COMPILERS,
         options=(KERNEL_PROFILE,),
         float_layers=True,

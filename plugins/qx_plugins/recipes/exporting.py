@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,21 +87,23 @@ def dynamic_shapes_of(
 
 @contextmanager
 def explain_lowering(
-    program: ExportedProgram | None,
+    program: ExportedProgram | Callable[[], ExportedProgram] | None,
     problem: str,
     *,
     unrelated: tuple[type[BaseException], ...] = UNRELATED_ERRORS,
 ) -> Iterator[None]:
     """Turn errors of a runtime's exporter or quantizer into ``Unsupported``, except ``unrelated`` ones.
 
-    The message starts with ``problem`` and continues as in :func:`lowering_error`.
+    The message starts with ``problem`` and continues as in :func:`lowering_error`. A function that gives the
+    program is called only where there is an error.
     """
     try:
         yield
     except unrelated:
         raise
     except Exception as error:
-        raise lowering_error(program, error, problem) from error
+        known = program if program is None or isinstance(program, ExportedProgram) else program()
+        raise lowering_error(known, error, problem) from error
 
 
 def lowering_error(program: ExportedProgram | None, error: BaseException, problem: str) -> Unsupported:

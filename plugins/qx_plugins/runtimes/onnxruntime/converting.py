@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import json
 import os
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,13 @@ from qx_plugins.networks.decoder_graphs import ExportedDecoder, can_step, export
 from qx_plugins.recipes.calibration import take_calibration_batches
 from qx_plugins.recipes.exporting import QUANTIZER_FAULTS, explain_lowering, export_model
 from qx_plugins.recipes.graphs import OnnxModel
+from qx_plugins.recipes.naming import name_of_model
 from qx_plugins.recipes.saturation import SEVEN_BITS, saturates
 from qx_plugins.recipes.weight_scales import is_per_channel
 
 FILE = "model.onnx"
+#: Files of an export that several builds start from: the graph, and the layers of its values.
+EXPORTED, LAYERS = "exported.onnx", "layers.json"
 #: Operators that put a mask into scores; that compute it or scale scores; that change only shapes and types.
 MASKING = ("Add", "Sub", "Where")
 COMBINING = (*MASKING, "Mul", "Div")
@@ -67,7 +72,7 @@ def build_artifact(
     decoder = export_decoder(model, context.lengths) if with_cache and can_step(model) else None
     with tempfile.TemporaryDirectory(prefix="qx-") as name:
         plain, target = Path(name) / "exported.onnx", context.folder / FILE
-        program, layers = _export(model, example_inputs, plain, context.lengths, decoder)
+        program, layers = _exported(model, example_inputs, plain, context, decoder)
         if quantize is None:
             shutil.copyfile(plain, target)
         else:
@@ -86,6 +91,30 @@ def build_artifact(
         },
         notes=[*([SEVEN_BITS] if reduced else []), *([REQUANTIZED] if in_float else [])],
     )
+
+
+def _exported(
+    model: nn.Module,
+    example_inputs: tuple[torch.Tensor, ...],
+    path: Path,
+    context: Context,
+    decoder: ExportedDecoder | None,
+) -> tuple[ExportedProgram | Callable[[], ExportedProgram] | None, dict[str, str]]:
+    """Write the model as ONNX, as ``_export`` does, from the export of another build where there is one.
+
+    In place of the program it returns a function that makes it.
+    """
+    if isinstance(model, OnnxModel) or decoder is not None:
+        return _export(model, example_inputs, path, context.lengths, decoder)
+
+    def make(folder: Path) -> None:
+        _, layers = _export(model, example_inputs, folder / EXPORTED, context.lengths)
+        (folder / LAYERS).write_text(json.dumps(layers), encoding="utf-8")
+
+    folder = context.once(f"ONNX of {name_of_model(model, example_inputs, context.lengths)}", make)
+    shutil.copyfile(folder / EXPORTED, path)
+    layers: dict[str, str] = json.loads((folder / LAYERS).read_text(encoding="utf-8"))
+    return partial(export_model, model, example_inputs, lengths=context.lengths), layers
 
 
 def _export(
