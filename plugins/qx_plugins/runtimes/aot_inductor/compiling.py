@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -26,6 +27,8 @@ PACKAGE = "model.pt2"
 COMPILERS = ("$CXX", "g++", "clang++")
 #: The largest batch that a package is compiled for.
 MAX_BATCH = 1 << 16
+#: File with an answer about the compiler.
+ANSWER = "answer.json"
 
 #: Settings of Inductor; those that the installed torch lacks are left out.
 SETTINGS: Mapping[str, Any] = {
@@ -104,7 +107,7 @@ def compile_package(
     folder = context.folder
     assert folder is not None
     watched = bool(context.options.get(KERNEL_PROFILE.name))
-    with _own_folders(folder):
+    with _own_folders(folder), _compiler_asked_once(context):
         served = _compile(program, folder / PACKAGE, freezing=freezing, watched=watched)
         try:
             verify_compiled(expected, program.module(), served, "compiled by Inductor, it")
@@ -157,6 +160,37 @@ def _explain_lowering(program: torch.export.ExportedProgram) -> Iterator[None]:
         if not isinstance(cause, kinds):
             raise
         raise lowering_error(program, cause, "cannot be lowered by Inductor") from error
+
+
+@contextmanager
+def _compiler_asked_once(context: Context) -> Iterator[None]:
+    """Have the builds of a run try once what the compiler does with each instruction set.
+
+    Inductor compiles and loads a file for each before the first kernel, which takes longer than to compile
+    the kernels. The answers are those of this machine, this torch and this compiler.
+    """
+    from torch._inductor import cpu_vec_isa
+
+    checked: Any = cpu_vec_isa.VecISA
+    ask = getattr(checked, "check_build", None)
+    if ask is None:
+        yield
+        return
+
+    def answer(instructions: Any, code: str) -> bool:
+        question = [_compiler(), type(instructions).__name__, instructions.build_arch_flags(), code]
+
+        def make(folder: Path) -> None:
+            (folder / ANSWER).write_text(json.dumps(bool(ask(instructions, code))), encoding="ascii")
+
+        folder = context.once(f"Inductor: {json.dumps(question)}", make)
+        return bool(json.loads((folder / ANSWER).read_text(encoding="ascii")))
+
+    checked.check_build = answer
+    try:
+        yield
+    finally:
+        checked.check_build = ask
 
 
 def _compiler() -> str:
