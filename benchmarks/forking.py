@@ -273,7 +273,7 @@ def of_kind(samples: Mapping[str, Sequence[Mapping[str, Any]]], kind: str) -> di
 
 
 def matrix(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure real configs with both schedulers in turns, at the default budget or a given one."""
+    """Measure real configs with both schedulers in turns, at the default budget or another."""
     samples: dict[str, list[dict[str, Any]]] = {"fresh": [], "forked": []}
     for seed in range(arguments.runs):
         for name in np.roll(list(samples), seed):

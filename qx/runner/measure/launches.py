@@ -189,7 +189,7 @@ class Launches:
         self.measured.record_death(self.plan.cells[cell], failure, self.plan.metrics)
 
     def _answering(self, cell: str, fresh: bool) -> Worker:
-        """Start a launch, and return it once it has given its first answer. Raises ``Failure``.
+        """Start a launch, and return it once it has answered for the first time. Raises ``Failure``.
 
         Where the first launch of a loader that is forked fails, a fresh one is tried: if it answers, launches
         of this loader cannot be forked.

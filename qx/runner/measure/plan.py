@@ -153,7 +153,7 @@ class Measured:
     hangs: Hangs = Factory(Hangs)
     #: Number of waves that measured the metrics of phase ``fresh``.
     fresh_waves: int = 0
-    #: Loaders of which a forked launch has given an answer.
+    #: Loaders of which a forked launch has answered.
     forkable: set[str] = Factory(set)
     #: Loaders whose launches are all fresh, since they cannot be forked, with the reason.
     unforkable: dict[str, str] = Factory(dict)

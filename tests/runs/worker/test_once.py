@@ -24,7 +24,7 @@ class Export:
 
 
 def test_the_first_makes_it_and_others_find_it(tmp_path: Path) -> None:
-    """Whoever gives a name that was given before gets the same folder, and makes nothing."""
+    """Whoever gives a name for the second time gets the same folder, and makes nothing."""
     first, second = Export(), Export("another")
     place = once(tmp_path, "ONNX of a", first)
     assert once(tmp_path, "ONNX of a", second) == place
