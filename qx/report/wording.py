@@ -435,7 +435,7 @@ def measuring(view: View, markup: Markup) -> str:
     text = f"{reason}: {count(measuring.waves, 'wave')}, {count(launches, 'launch', 'launches')}"
     rounds = [number for counts in measuring.rounds.values() for number in counts.values()]
     text += f", up to {count(max(rounds), 'round')} a wave" if rounds else ""
-    if measuring.fresh_waves and rounds:
+    if measuring.fresh_waves and measuring.fresh_waves < measuring.waves:
         text += f", memory and start-up in {measuring.fresh_waves} of the waves"
     if (state := reached(view)) is not None:
         text += f"; the widest interval of a speedup is ±{numbers.significant(100 * state.widest, 2)} %"
