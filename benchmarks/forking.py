@@ -9,6 +9,7 @@ which share of the measure phase are recorded calls, and when are all speedups k
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from unittest.mock import patch
 import numpy as np
 from attrs import Factory, define
 
-from benchmarks.common import PLUGINS, Lines, argument_parser, keep
+from benchmarks.common import HERE, PLUGINS, Lines, argument_parser, keep
 from qx.analysis.quantity import Quantity
 from qx.contract.figures import Figure
 from qx.host.host import Host
@@ -208,7 +209,11 @@ def alike(arguments: argparse.Namespace) -> dict[str, Any]:
     host = Host.discover([f"{PLUGINS}:{name}" for name in names])
     budgets = {"fresh": arguments.budget, "forked": arguments.budget, "third": arguments.budget / 3}
     samples: dict[str, list[dict[str, Any]]] = {name: [] for name in budgets}
-    for seed in range(arguments.runs):
+    if arguments.more:
+        earlier = json.loads((HERE / "results" / f"{arguments.name}.json").read_text(encoding="utf-8"))
+        assert earlier["budget"] == arguments.budget
+        samples = earlier["samples"]
+    for seed in range(len(samples["fresh"]), arguments.runs):
         for name in np.roll(list(budgets), seed):
             request = Request(
                 workload=arguments.workload,
@@ -317,10 +322,12 @@ def main() -> None:
     parser.add_argument("--budget", type=float, help="seconds; by default 60, or those of qx for a matrix")
     parser.add_argument("-c", "--config", action="append")
     parser.add_argument("--name", help="of the file of results")
+    parser.add_argument("--more", action="store_true", help="go on from the runs that the file has (alike)")
     arguments = parser.parse_args()
     if arguments.part == "alike":
         arguments.budget = arguments.budget or 60.0
-        keep(arguments.name or "forking_alike", alike(arguments))
+        arguments.name = arguments.name or "forking_alike"
+        keep(arguments.name, alike(arguments))
     else:
         keep(arguments.name or "forking_matrix", matrix(arguments))
 
