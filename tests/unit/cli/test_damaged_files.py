@@ -29,7 +29,7 @@ Qx = Callable[..., Any]
 
 SLOW = bool(os.environ.get("QX_SLOW"))
 #: Number of files of each kind.
-COUNT = int(os.environ.get("QX_FILES", 900 if SLOW else 15))
+COUNT = int(os.environ.get("QX_FILES", 900 if SLOW else 25))
 #: Bytes that a command may use beyond those that the tests use already.
 ROOM = 2 << 30
 
