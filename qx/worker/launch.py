@@ -149,20 +149,14 @@ class _Launch:
                 os.sched_setaffinity(int(thread), cpus)
         return HoldAnswer()
 
-    def do_block(
-        self, metric: str, point: str, calls: int, warm: int, warm_point: str | None = None
-    ) -> Measurement:
-        """Measure a metric of phase ``block`` at a point, after ``warm`` calls that refill the caches.
-
-        These are calls at ``warm_point``: where calls at the point take long, at one where they do not.
-        """
+    def do_block(self, metric: str, point: str, calls: int, warm: int) -> Measurement:
+        """Measure a metric of phase ``block`` at a point, after ``warm`` calls that refill the caches."""
         at = Point.parse(point)
         native = self.natives.at(at)
         try:
             subject = self.calls.subject(at.call)
-            warm_native = native if warm_point is None else self.natives.at(Point.parse(warm_point))
             for _ in range(warm):
-                subject.call(warm_native)
+                subject.call(native)
         except BaseException:
             # The metric is not to blame. Naming the stage beforehand would wake the host at every block.
             self.channel.stage("warm")
