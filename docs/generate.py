@@ -36,6 +36,7 @@ MODELS = {
     "read_weights": "runtimes/torch_eager/weights.py",
     "serving_code": "loaders/onnxruntime.py",
     "profile": "loaders/onnxruntime.py",
+    "layer_outputs": "loaders/onnxruntime.py",
     "measure": "metrics/file_size.py",
     "combine": "metrics/f1.py",
     "statistic": "metrics/mean_average_precision.py",

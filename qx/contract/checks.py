@@ -33,7 +33,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 OPTIONAL: dict[str, tuple[str, ...]] = {
     "config": ("check_model", "quantized_layers", "prepare_model", "calibrate", "read_weights"),
     "workload": ("train", "postprocess", "score", "input_lengths"),
-    "loader": ("read_weights", "serving_code", "profile"),
+    "loader": ("read_weights", "serving_code", "profile", "layer_outputs"),
 }
 #: Hooks of a metric of a whole set, whose samples are ``per_set``: those that belong together, of which it
 #: must implement one row at least.
@@ -47,7 +47,7 @@ MIGRATION = "docs/migration.md"
 MAY_GIVE_NONE = frozenset(
     {
         *("measure", "statistic", "check_model", "postprocess", "score", "input_lengths"),
-        *("read_weights", "serving_code", "profile", "quantized_layers"),
+        *("read_weights", "serving_code", "profile", "layer_outputs", "quantized_layers"),
     }
 )
 

@@ -13,7 +13,8 @@ metric     ``measure``; where samples are             ``measure`` beside ``stati
            ``measure`` and ``combine``
 workload   ``make_model``, ``load_data``,              ``train``, ``postprocess``, ``score``,
            ``example_inputs``                          ``input_lengths``
-loader     ``load``                                    ``read_weights``, ``serving_code``
+loader     ``load``                                    ``read_weights``, ``serving_code``,
+                                                       ``profile``, ``layer_outputs``
 =========  ==========================================  ===============================================
 
 It is found through an entry point of the group ``qx``, or named with ``qx -p MODULE``. The entry point's
@@ -489,6 +490,32 @@ def profile(artifact: Artifact, inputs: Arrays, calls: int, context: Context) ->
             session = open_session(artifact, context.threads, profiling=True)
             rows, seconds = run(session, inputs, calls)
             return Profile(operators=[ProfiledOperator(**row) for row in rows], seconds=seconds)
+    """
+
+
+@hookspec(firstresult=True)
+def layer_outputs(
+    artifact: Artifact, reference: Artifact, inputs: Arrays, context: Context
+) -> Mapping[str, tuple[np.ndarray, np.ndarray]] | None:
+    """Return what layers give inside of an artifact and, beside it, the same values in another one in float.
+
+    Called by ``qx layers`` for artifacts that are no module, several times with one batch of ``inputs``, as
+    ``prepare`` takes them. ``reference`` is the artifact of the config's ``runtime_baseline``, made of the
+    same model and served by the same loader. Have a copy of each artifact give the values as further
+    outputs, load both as ``load`` does, and return two arrays of one shape for each layer, by its name in the
+    fp32 model: first that of ``artifact``, in float numbers, then that of ``reference``. Leave out a layer
+    whose value is not in both. ``convert`` can leave what it knows of names in ``Artifact.details``.
+
+    None means that no value inside of an artifact is known, as for a loader that does not implement this
+    hook; raise ``Unsupported`` to say why.
+
+    On error: The errors that have arrived at layers are left out, with the cause; all else is shown. ::
+
+        @hookimpl
+        def layer_outputs(artifact, reference, inputs, context):
+            names = artifact.details["layer_outputs"]
+            ours, theirs = (run_with_outputs(one, names.values(), inputs) for one in (artifact, reference))
+            return {layer: (ours[name], theirs[name]) for layer, name in names.items()}
     """
 
 

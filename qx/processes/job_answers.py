@@ -304,6 +304,16 @@ class LayersAnswer(Answer):
 
 
 @frozen(kw_only=True)
+class LayerOutputsAnswer(Answer):
+    """The errors that have arrived at layers inside of an artifact, or why they are not known."""
+
+    #: Signal over noise in dB by layer, as ``LayerFigures.arrived``.
+    arrived: Mapping[str, float | None] = Factory(dict)
+    #: Why they are not known; empty where they are.
+    refusal: str = ""
+
+
+@frozen(kw_only=True)
 class TrainAnswer(Answer):
     """A model was trained."""
 

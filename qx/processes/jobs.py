@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         DeviceAnswer,
         EvaluateAnswer,
         InspectAnswer,
+        LayerOutputsAnswer,
         LayersAnswer,
         ProfileAnswer,
         ShipAnswer,
@@ -367,6 +368,17 @@ class ProfileJob(ArtifactJob["ProfileAnswer"]):
 
     do: ClassVar[str] = "profile"
     batch_size: int
+
+
+@frozen(kw_only=True)
+class LayerOutputsJob(ArtifactJob["LayerOutputsAnswer"]):
+    """Compare what layers give inside of an artifact with the same values in one in float."""
+
+    do: ClassVar[str] = "layer_outputs"
+    #: The artifact in float, of the same loader.
+    reference: StoredArtifact = field(converter=_stored)
+    #: Number of items that are looked at.
+    items: int
 
 
 @frozen(kw_only=True)

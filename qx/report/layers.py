@@ -155,12 +155,12 @@ def error_table(report: LayersReport) -> tuple[list[str], list[list[str]]]:
     """Return head and rows of the table of the errors and ranges of all layers, the largest error first."""
     unknown = [layer for layer in report.layers if layer not in report.worst()]
     header = ["layer", "weights", "alone", "made here"]
-    if not report.is_simulated:
+    if report.has_arrived:
         header.append("so far")
     rows = []
     for layer in (*report.worst(), *unknown):
         row = [layer.name, f"{layer.elements:,}", _decibels(layer.alone), _decibels(layer.made)]
-        if not report.is_simulated:
+        if report.has_arrived:
             row.append(_decibels(layer.arrived))
         rows.append([*row, *_range_cells(layer), ", ".join(_remarks(layer))])
     return [*header, "weights from", "outputs from", "remarks"], rows
@@ -170,15 +170,24 @@ def errors_explained(report: LayersReport) -> Iterator[str]:
     """Yield what the errors are of, and whether they are simulated."""
     alone = "of the outputs where this layer alone is in 8 bits"
     made = "of the layer's outputs with fp32 inputs"
-    arrived = "" if report.is_simulated else "; so far: at its place in the network in 8 bits"
+    arrived = "; so far: at its place in the network in 8 bits" if report.has_arrived else ""
     if report.items_alone < report.items:
         alone = f"{alone}, on {report.items_alone} of them"
     yield f"Signal over noise, on {report.items:,} items. alone: {alone}; made here: {made}{arrived}."
     if report.is_simulated:
         yield (
             "The artifact is no module whose layers can be called, so that 8 bits are simulated in torch: "
-            "weights by output channel, inputs by their range."
+            f"weights by output channel, inputs by their range{_inside(report)}."
         )
+        if report.refusal:
+            yield f"What has arrived at layers inside of the artifact is not known: {report.refusal}."
+
+
+def _inside(report: LayersReport) -> str:
+    """Return the exception from a simulation: what was seen inside of the artifact itself."""
+    if not report.has_arrived:
+        return ""
+    return f"; but 'so far' is of the served artifact, beside {report.reference}"
 
 
 def _decibels(value: float | None) -> str:

@@ -13,8 +13,8 @@ from qx.contract.options import label
 from qx.contract.records import FLOAT_LAYERS, Loader, Metric
 from qx.errors import UsageError
 from qx.host.host import Entry, Host
-from qx.processes.job_answers import LayerFigures, LayersAnswer
-from qx.processes.jobs import InspectJob, LayersJob
+from qx.processes.job_answers import LayerFigures, LayerOutputsAnswer, LayersAnswer
+from qx.processes.jobs import InspectJob, LayerOutputsJob, LayersJob
 from qx.processes.logs import Subject
 from qx.processes.workers import Failure, Processes, processes_of_a_run
 from qx.results.cells import CellId
@@ -73,6 +73,10 @@ class LayersReport:
     #: Number of those on which the effect of each layer alone was computed.
     items_alone: int
     is_simulated: bool
+    #: Why the errors that have arrived are not known of an artifact that is no module; empty where they are.
+    refusal: str = ""
+    #: Name of the config in float of the same runtime that they are beside; None where they are of a module.
+    reference: str | None = None
     #: Layers that the config quantizes, in the model's order.
     layers: Sequence[LayerFigures]
     #: The metric of quality; None where none was computed.
@@ -87,6 +91,11 @@ class LayersReport:
     def worst(self, count: int | None = None) -> list[LayerFigures]:
         """Return the layers with an error, those first that alone cost the outputs most."""
         return worst_layers(self.layers, count)
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether the errors that have arrived are known: of a module, or of some layers of an artifact."""
+        return not self.is_simulated or any(layer.arrived is not None for layer in self.layers)
 
     @property
     def tried(self) -> list[str]:
@@ -139,7 +148,7 @@ def list_layers(host: Host, request: Request, name: str, reporter: Reporter) -> 
 
     Raises ``UsageError``.
     """
-    chosen, variant = _choose(host, request, name)
+    chosen, variant, _ = _choose(host, request, name)
     with processes_of_a_run(logs=logs_of_command(request, reporter)) as processes:
         prepared = _prepared(host, request, chosen, processes, reporter, [variant])
         if name in prepared.refusals:
@@ -155,10 +164,11 @@ def find_costly_layers(
     With a ``top`` of 0 layers are only compared, on ``items`` items. Raises ``UsageError``, or ``Failure``
     where the config itself cannot be built.
     """
-    chosen, variant = _choose(host, request, name)
+    chosen, variant, reference = _choose(host, request, name)
     logs = logs_of_command(request, reporter)
     with processes_of_a_run(request.session, logs) as processes, outputs_folder(request) as outputs:
-        prepared = _prepared(host, request, chosen, processes, reporter, chosen.variants)
+        needed = (*chosen.variants, *([reference] if reference else []))
+        prepared = _prepared(host, request, chosen, processes, reporter, needed)
         if name in prepared.refusals:
             raise prepared.refusals[name]
         run = Run(host, request, chosen, processes, reporter, Recording(), None, outputs)
@@ -182,6 +192,8 @@ def find_costly_layers(
             layers=answer.layers,
             gains={},
         )
+        if answer.is_simulated and reference is not None:
+            report = _with_arrived(report, run, workload_run, own, reference, items)
         if not top:
             return report
         variants = {layer.name: with_layers_in_float(variant, [layer.name]) for layer in report.worst(top)}
@@ -218,6 +230,50 @@ def compare_layers(run: Run, workload_run: WorkloadRun, cell: CellId, items: int
     return run.processes.run(job, "layers", subject, timeout=request.timeout, progress=run.reporter.step)
 
 
+def _with_arrived(
+    report: LayersReport, run: Run, workload_run: WorkloadRun, own: CellId, reference: Variant, items: int
+) -> LayersReport:
+    """Return the report with the errors that have arrived at layers inside of the artifact, if known.
+
+    They are beside the same values in the artifact of ``reference``, the same runtime in float, which is
+    built for that.
+    """
+    served = workload_run.builds[str(own)].stored
+    if not run.host.implements(served.loader.name, "layer_outputs"):
+        return evolve(report, refusal=f"loader {served.loader.name} gives no values inside of its artifacts")
+    other = cell_of(workload_run.name, reference, run.request)
+    try:
+        answer = _arrived(run, workload_run, own, other, items)
+    except Failure as failure:
+        return evolve(report, refusal=str(failure))
+    layers = [evolve(layer, arrived=answer.arrived.get(layer.name)) for layer in report.layers]
+    return evolve(report, layers=layers, refusal=answer.refusal, reference=reference.entry.name)
+
+
+def _arrived(
+    run: Run, workload_run: WorkloadRun, own: CellId, other: CellId, items: int
+) -> LayerOutputsAnswer:
+    """Build the artifact in float, and compare both inside. Raises ``Failure``."""
+    prepared, request = workload_run.ready, run.request
+    if other.config in prepared.refusals:
+        raise prepared.refusals[other.config]
+    workload_run.cells[str(other)] = other
+    build_cells(run, workload_run)
+    if str(other) in workload_run.failures:
+        raise workload_run.failures[str(other)]
+    job = LayerOutputsJob(
+        seed=request.seed,
+        engine=prepared.engine,
+        wrappers=references(run.host.wrappers),
+        artifact=workload_run.builds[str(own)].stored,
+        reference=workload_run.builds[str(other)].stored,
+        inputs=str(prepared.evaluation),
+        items=items,
+    )
+    subject = workload_run.subject(str(own))
+    return run.processes.run(job, "layer_outputs", subject, timeout=request.timeout)
+
+
 def worst_layers(layers: Sequence[LayerFigures], count: int | None = None) -> list[LayerFigures]:
     """Return the layers with an error, those first that alone cost the outputs most."""
     known = [layer for layer in layers if _error_of(layer) is not None]
@@ -232,8 +288,11 @@ def with_layers_in_float(variant: Variant, layers: Sequence[str]) -> Variant:
     return evolve(variant, options=options, label=label({FLOAT_LAYERS.name: text}))
 
 
-def _choose(host: Host, request: Request, name: str) -> tuple[Chosen, Variant]:
-    """Return the plugins that are needed, and the config with its options. Raises ``UsageError``."""
+def _choose(host: Host, request: Request, name: str) -> tuple[Chosen, Variant, Variant | None]:
+    """Return the plugins that are needed, and the config with its options.
+
+    The last is its runtime's config in float, if that is not the baseline. Raises ``UsageError``.
+    """
     request.check()
     entry = host.get_ready("config", name)
     if not config(entry).float_layers:
@@ -243,7 +302,10 @@ def _choose(host: Host, request: Request, name: str) -> tuple[Chosen, Variant]:
     own = [one for one in chosen.variants if one.entry.name == name]
     if len(own) != 1:
         raise UsageError(f"one set of options is expected here, not {len(own)}: give each option one value")
-    return evolve(chosen, variants=(baseline, own[0]), metrics=_quality_metrics(chosen)), own[0]
+    others = [one for one in chosen.variants if one.entry.name == config(entry).runtime_baseline]
+    reference = next((one for one in others if one is not baseline), None)
+    kept = evolve(chosen, variants=(baseline, own[0]), metrics=_quality_metrics(chosen))
+    return kept, own[0], reference
 
 
 def _quality_metrics(chosen: Chosen) -> tuple[Entry, ...]:

@@ -24,6 +24,7 @@ from qx.worker.channel import Channel
 from qx.worker.inspect import quantized_layers
 from qx.worker.modules import FloatModel, convert_model, example_inputs
 from qx.worker.plugins import BoundPlugin, host_for, workload_of
+from qx.worker.ratios import Ratio
 from qx.worker.recipes import bind_config
 from qx.worker.steps import Steps
 
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 BATCH_SIZE = 16
 #: A channel of weights is dead where its largest absolute value is below this share of the layer's.
 DEAD = 1e-6
-#: Ratio of signal and noise in dB that stands for outputs without any error.
-MOST_DECIBELS = 200.0
 
 
 def run(job: LayersJob, channel: Channel) -> None:
@@ -68,8 +67,7 @@ def run(job: LayersJob, channel: Channel) -> None:
     channel.stage("layers")
     split = Split.read(Path(job.inputs))
     total = len(next(iter(split.inputs.values())))
-    # Evenly over the items, which may be sorted by their classes.
-    chosen = np.linspace(0, total - 1, min(job.items, total)).round().astype(int)
+    chosen = chosen_items(total, job.items)
     figures = {name: _Figures() for name in names if _has(pair.reference, name)}
     with torch.no_grad():
         for start in range(0, len(chosen), BATCH_SIZE):
@@ -87,6 +85,11 @@ def run(job: LayersJob, channel: Channel) -> None:
             ),
         )
     )
+
+
+def chosen_items(total: int, wanted: int) -> np.ndarray:
+    """Return the indices of the items that are looked at: evenly over all, which may be sorted by classes."""
+    return np.linspace(0, total - 1, min(wanted, total)).round().astype(int)
 
 
 def _has(model: nn.Module, name: str) -> bool:
@@ -281,11 +284,8 @@ def _rounded_input(value: Any) -> Any:
 
 
 @define
-class _Ratio:
-    """Sums of squares of a signal and of its error."""
-
-    signal: float = 0.0
-    noise: float = 0.0
+class _Ratio(Ratio):
+    """Signal over noise of outputs of layers."""
 
     def add(self, expected: Any, ours: Any) -> None:
         """Add outputs of the fp32 model, and the same with errors."""
@@ -293,18 +293,6 @@ class _Ratio:
             if right.shape == other.shape:
                 self.signal += float(right.double().square().sum())
                 self.noise += float((right.double() - other.double()).square().sum())
-
-    @property
-    def decibels(self) -> float | None:
-        """The ratio in dB; None where it is not known, the smallest where the noise alone is not finite."""
-        if not math.isfinite(self.signal) or self.signal <= 0:
-            return None
-        if not math.isfinite(self.noise):
-            return -MOST_DECIBELS
-        if self.noise <= 0:
-            return MOST_DECIBELS
-        decibels = 10 * (math.log10(self.signal) - math.log10(self.noise))
-        return max(-MOST_DECIBELS, min(decibels, MOST_DECIBELS))
 
 
 @define

@@ -160,7 +160,7 @@ def test_a_hook_with_fewer_arguments_is_served(hook: str, tmp_path: Path) -> Non
             "input_lengths",
         ),
         "metric": ("measure", "statistic", "combine"),
-        "loader": ("load", "read_weights", "serving_code", "profile"),
+        "loader": ("load", "read_weights", "serving_code", "profile", "layer_outputs"),
     }
     kind = next(kind for kind, hooks in kinds.items() if hook in hooks)
     record = {

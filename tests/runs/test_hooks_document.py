@@ -92,7 +92,7 @@ def test_the_example_keeps_the_contract(hook: str, tmp_path: Path) -> None:
     kind = next((kind for kind, hooks in kinds.items() if hook in (*hooks, "train")), "config")
     others = {
         "workload": ("train", "postprocess", "score", "input_lengths"),
-        "loader": ("read_weights", "serving_code", "profile"),
+        "loader": ("read_weights", "serving_code", "profile", "layer_outputs"),
     }
     kind = next((own for own, hooks in others.items() if hook in hooks), kind)
     required = () if hook == "describe" else ("describe", *kinds[kind])

@@ -16,11 +16,14 @@ from qx import (
     hookimpl,
 )
 from qx_plugins.graph_decoding import check_no_cache
+from qx_plugins.recipes.layer_values import without_values
 from qx_plugins.runtimes.onnxruntime import SERVING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    import numpy
 
     from qx import Arrays
 
@@ -58,7 +61,7 @@ def serving_code(artifact: Artifact) -> ServingCode:
     from qx_plugins.runtimes.onnxruntime import serving
 
     check_no_cache(artifact, "serve.py")
-    details = {**artifact.details, "outputs": list(artifact.outputs)}
+    details = {**without_values(artifact.details), "outputs": list(artifact.outputs)}
     return ServingCode.from_functions(serving.load, serving.run, details=details, requires=SERVING)
 
 
@@ -68,6 +71,15 @@ def profile(artifact: Artifact, inputs: Arrays, calls: int, context: Context) ->
 
     check_no_cache(artifact, "profile")
     return profile_session(artifact, context.threads, inputs, calls)
+
+
+@hookimpl
+def layer_outputs(
+    artifact: Artifact, reference: Artifact, inputs: Arrays, context: Context
+) -> dict[str, tuple[numpy.ndarray, numpy.ndarray]]:
+    from qx_plugins.runtimes.onnxruntime import layer_outputs
+
+    return layer_outputs.read(artifact, reference, inputs, context.threads)
 
 
 class OnnxSubject:

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from qx import OUTPUT, Artifact, Context, Loader, Profile, ServingCode, Subject, Weights, hookimpl
 from qx_plugins.graph_decoding import check_no_cache
+from qx_plugins.recipes.layer_values import without_values
 from qx_plugins.runtimes.openvino import SERVING
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import numpy
 
     from qx import Arrays
 
@@ -47,7 +50,7 @@ def serving_code(artifact: Artifact) -> ServingCode:
     from qx_plugins.runtimes.openvino import serving
 
     check_no_cache(artifact, "serve.py")
-    details = {**artifact.details, "outputs": list(artifact.outputs)}
+    details = {**without_values(artifact.details), "outputs": list(artifact.outputs)}
     return ServingCode.from_functions(serving.load, serving.run, details=details, requires=SERVING)
 
 
@@ -59,6 +62,15 @@ def profile(artifact: Artifact, inputs: Arrays, calls: int, context: Context) ->
     details = {**artifact.details, "outputs": artifact.outputs}
     path = artifact.folder / artifact.files[0]
     return profile_request(path, details, context.threads, inputs, calls)
+
+
+@hookimpl
+def layer_outputs(
+    artifact: Artifact, reference: Artifact, inputs: Arrays, context: Context
+) -> dict[str, tuple[numpy.ndarray, numpy.ndarray]]:
+    from qx_plugins.runtimes.openvino import layer_outputs
+
+    return layer_outputs.read(artifact, reference, inputs, context.threads)
 
 
 class OpenVinoSubject:

@@ -25,6 +25,7 @@ from runtimes import (
     check_busy_threads,
     check_serving,
     convert,
+    imported_host,
     served,
 )
 from torch import nn
@@ -120,6 +121,31 @@ def test_one_artifact_serves_every_batch_size(built: Callable[..., Any], fp32_co
         with torch.no_grad():
             expected = net(torch.from_numpy(images)).numpy()
         np.testing.assert_allclose(answer(subject, images), expected, atol=1e-4)
+
+
+def test_layers_inside_of_an_artifact_are_beside_those_in_float(
+    built: Callable[..., Any], static_config: str
+) -> None:
+    """Values of the artifact in float are those of the module; those in 8 bits are near, as served."""
+    runtime = static_config.partition("_")[0]
+    (artifact, net), (reference, _) = built(static_config), built(f"{runtime}_fp32")
+    images = np.random.default_rng(1).standard_normal((4, 3, 16, 16), dtype=np.float32)
+    pairs = imported_host().call(
+        artifact.loader,
+        "layer_outputs",
+        artifact=artifact,
+        reference=reference,
+        inputs={"image": images},
+        context=Context(folder=artifact.folder),
+    )
+    assert set(pairs) == {"body.0", "head"}
+    with torch.no_grad():
+        rectified = net.body[:2](torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(pairs["body.0"][1], rectified, atol=1e-4)
+    for position, one in enumerate((artifact, reference)):
+        np.testing.assert_allclose(pairs["head"][position], answer(served(one), images), atol=1e-5)
+    for ours, expected in pairs.values():
+        assert 0 < np.square(ours - expected).sum() < 0.01 * np.square(expected).sum()
 
 
 class TwoHeads(nn.Module):

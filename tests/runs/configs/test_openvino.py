@@ -18,6 +18,7 @@ from any_runtime import (  # noqa: F401
     test_a_model_that_cannot_be_exported_is_told_by_layer,
     test_as_many_threads_work_as_are_asked_for,
     test_it_is_measured_like_any_other,
+    test_layers_inside_of_an_artifact_are_beside_those_in_float,
     test_one_artifact_serves_every_batch_size,
     test_quantized_models_keep_the_predictions,
     test_serve_py_gives_the_recorded_outputs_without_qx,

@@ -49,8 +49,9 @@ def test_there_are_enough_combinations() -> None:
     hooks = {name for name, value in vars(hookspecs).items() if hasattr(value, "qx_spec")}
     # ``qx quantize --to`` alone asks for serving code, ``qx profile`` for profiles, and ``float_layers`` for
     # layers: the faults of these are in tests/runs/cli (test_serve.py, test_profile.py), and in
-    # tests/runs/configs/test_float_layers.py.
-    assert places >= hooks - {"serving_code", "profile", "quantized_layers"}
+    # tests/runs/configs/test_float_layers.py. Those of ``qx layers`` are in
+    # tests/unit/worker/test_layer_outputs.py.
+    assert places >= hooks - {"serving_code", "profile", "layer_outputs", "quantized_layers"}
 
 
 def test_parts_are_joined_into_one_page(tmp_path: Path) -> None:

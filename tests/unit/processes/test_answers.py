@@ -141,6 +141,7 @@ ANSWERS: tuple[Answer, ...] = (
             job_answers.LayerFigures(name="tail", elements=0, made=None, arrived=None, alone=None),
         ),
     ),
+    job_answers.LayerOutputsAnswer(arrived={"head": 31.5, "tail": None}),
     job_answers.ProfileAnswer(
         seconds=0.002,
         profiled_seconds=0.0025,

@@ -163,9 +163,21 @@ def test_what_is_unusual_is_said_in_words() -> None:
 
 def test_a_simulation_is_called_one() -> None:
     """Where the artifact's own layers cannot be called, that is said, and no error at their place shown."""
-    text = to_terminal_text(evolve(REPORT, is_simulated=True), COMMAND)
+    layers = [evolve(layer, arrived=None) for layer in REPORT.layers]
+    report = evolve(REPORT, is_simulated=True, layers=layers, refusal="it is sealed")
+    text = to_terminal_text(report, COMMAND)
     assert "so that 8 bits are simulated in torch" in text
     assert "so far" not in text
+    assert "inside of the artifact is not known: it is sealed." in text
+
+
+def test_what_was_seen_inside_of_an_artifact_is_no_simulation() -> None:
+    """Where values inside of the artifact are known they are shown, with what they are beside."""
+    text = to_terminal_text(evolve(REPORT, is_simulated=True, reference="acme_fp32"), COMMAND)
+    (head,) = (line for line in text.splitlines() if "made here  " in line)
+    assert "so far" in head
+    assert "'so far' is of the served artifact, beside acme_fp32." in text
+    assert "is not known" not in text
 
 
 def test_nothing_to_leave_in_float_is_one_sentence() -> None:

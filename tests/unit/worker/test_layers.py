@@ -11,6 +11,7 @@ from torch import nn
 
 from qx.processes.job_answers import LayerFigures
 from qx.worker import layers
+from qx.worker.ratios import MOST_DECIBELS
 
 NAMES = ("first", "second", "third")
 
@@ -152,7 +153,7 @@ def test_an_error_that_is_not_finite_is_the_largest() -> None:
     """A layer that overflows in 8 bits alone comes first, instead of having no error."""
     ratio = layers._Ratio()
     ratio.add(torch.ones(2, 2), torch.full((2, 2), torch.inf))
-    assert ratio.decibels == -layers.MOST_DECIBELS
+    assert ratio.decibels == -MOST_DECIBELS
     unknown = layers._Ratio()
     unknown.add(torch.full((2, 2), torch.nan), torch.ones(2, 2))
     assert unknown.decibels is None

@@ -26,6 +26,8 @@ from qx_plugins.networks.decoder_graphs import ExportedDecoder, can_step, export
 from qx_plugins.recipes.calibration import take_calibration_batches
 from qx_plugins.recipes.exporting import QUANTIZER_FAULTS, explain_lowering, export_model
 from qx_plugins.recipes.graphs import OnnxModel
+from qx_plugins.recipes.layer_names import layers_of_graphs
+from qx_plugins.recipes.layer_values import LAYER_OUTPUTS
 from qx_plugins.recipes.naming import name_of_model
 from qx_plugins.recipes.saturation import SEVEN_BITS, saturates
 from qx_plugins.recipes.weight_scales import is_per_channel
@@ -73,12 +75,14 @@ def build_artifact(
     with tempfile.TemporaryDirectory(prefix="qx-") as name:
         plain, target = Path(name) / "exported.onnx", context.folder / FILE
         program, layers = _exported(model, example_inputs, plain, context, decoder)
+        values: dict[str, str] = {}
         if quantize is None:
             shutil.copyfile(plain, target)
         else:
             with explain_lowering(program, "cannot be quantized by ONNX Runtime", unrelated=QUANTIZER_FAULTS):
                 source = preprocess(plain)
                 quantize(source, target, _nodes_of(source, layers, in_float))
+            values = _outputs_of_layers(source, target, layers, layers_of_graphs(model))
     reduced = quantize is not None and reduces and saturates()
     return Artifact(
         folder=context.folder,
@@ -87,6 +91,7 @@ def build_artifact(
         details={
             "reduced_range": reduced,
             **({"disabled_optimizers": [REQUANTIZING]} if in_float else {}),
+            **({LAYER_OUTPUTS: values} if values and decoder is None else {}),
             **(decoder.details if decoder else {}),
         },
         notes=[*([SEVEN_BITS] if reduced else []), *([REQUANTIZED] if in_float else [])],
@@ -179,6 +184,24 @@ def _nodes_of(path: Path, layers: Mapping[str, str], in_float: FloatLayers) -> l
     for name in in_float.without_any(nodes.values()):
         raise Unsupported(f"float_layers: the ONNX graph has no node of layer {name!r}")
     return list(nodes)
+
+
+def _outputs_of_layers(
+    source: Path, target: Path, layers: Mapping[str, str], wanted: Sequence[str]
+) -> dict[str, str]:
+    """Return the value of the quantized graph that each of the wanted layers gives, by the layer's name.
+
+    A layer's last node before quantization may give a value of another name after it, such as that of an
+    activation function that went into its range.
+    """
+    last: dict[str, Any] = {}
+    for node in onnx.load(source, load_external_data=False).graph.node:
+        last |= {layer: node for value in node.output if (layer := layers.get(value, "")) in wanted}
+    quantized = onnx.load(target, load_external_data=False).graph.node
+    nodes = {node.name: node for node in quantized if node.name}
+    values = {value for node in quantized for value in node.output}
+    found = {layer: nodes.get(node.name, node).output[0] for layer, node in last.items()}
+    return {layer: value for layer, value in found.items() if value in values}
 
 
 def _strip(path: Path) -> None:

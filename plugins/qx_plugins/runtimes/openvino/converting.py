@@ -16,12 +16,14 @@ from qx import Artifact, Context, Lengths, float_layers
 from qx_plugins.networks.decoder_graphs import ExportedDecoder, can_step, export_decoder
 from qx_plugins.recipes.exporting import explain_lowering, export_model
 from qx_plugins.recipes.graphs import OnnxModel
-from qx_plugins.runtimes.openvino.float_nodes import names_of
+from qx_plugins.recipes.layer_names import layers_of_graphs
+from qx_plugins.recipes.layer_values import LAYER_OUTPUTS
+from qx_plugins.runtimes.openvino.float_nodes import decoder_of, names_of, nodes_of, outputs_of_layers
 
 if TYPE_CHECKING:
     import numpy
     import openvino
-    from torch.export import ExportedProgram
+    from torch import fx
 
 FILES = ("model.xml", "model.bin")
 
@@ -54,52 +56,63 @@ def build_artifact(
     assert context.folder is not None
     in_float = float_layers(model, context)
     decoder = export_decoder(model, context.lengths) if with_cache and can_step(model) else None
-    converted, program = (
-        (_convert_decoder(decoder), decoder.program)
-        if decoder
-        else _convert(model, example_inputs, context.lengths)
+    converted, nodes = (
+        _convert_decoder(decoder) if decoder else _convert(model, example_inputs, context.lengths)
     )
+    values: dict[str, str] = {}
     if transform is not None:
-        converted = transform(converted, names_of(converted, program, in_float))
+        in_float_names = names_of(converted, nodes, in_float)
+        if nodes is not None and decoder is None:
+            values = outputs_of_layers(converted, nodes, layers_of_graphs(model))
+        converted = transform(converted, in_float_names)
     openvino.save_model(converted, context.folder / FILES[0], compress_to_fp16=False)
     return Artifact(
         folder=context.folder,
         loader="openvino",
         files=FILES,
-        details={"precision": precision, **(decoder.details if decoder else {})},
+        details={
+            "precision": precision,
+            **({LAYER_OUTPUTS: values} if values else {}),
+            **(decoder.details if decoder else {}),
+        },
         notes=notes,
     )
 
 
 def _convert(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...], lengths: Lengths | None
-) -> tuple[openvino.Model, ExportedProgram | None]:
-    """Return the converted model, and the program that it comes from; None for an ONNX model."""
+) -> tuple[openvino.Model, dict[str, fx.Node] | None]:
+    """Return the converted model, and the nodes of the program that it comes from; None for an ONNX model."""
     import openvino
 
     is_onnx = isinstance(model, OnnxModel)
     program = None if is_onnx else export_model(model, example_inputs, lengths=lengths)
     with explain_lowering(program, "cannot be converted for OpenVINO"):
-        converted = _read_onnx(model) if isinstance(model, OnnxModel) else openvino.convert_model(program)
+        decoder = None if program is None else decoder_of(program)
+        converted = _read_onnx(model) if isinstance(model, OnnxModel) else openvino.convert_model(decoder)
         # Only the batch size and the length stay open: layers are prepared for the other dimensions.
         shapes: list[list[Any]] = [[-1, *tensor.shape[1:]] for tensor in example_inputs]
         for shape, place in zip(shapes, lengths.dimensions if lengths else (), strict=False):
             if lengths is not None and place is not None:
                 shape[place] = openvino.Dimension(lengths.lowest, lengths.highest)
         converted.reshape({index: openvino.PartialShape(shape) for index, shape in enumerate(shapes)})
-    return converted, program
+    return converted, None if decoder is None else nodes_of(decoder)
 
 
-def _convert_decoder(decoder: ExportedDecoder) -> openvino.Model:
-    """Return the converted graph of a decoder, which takes any batch size and numbers of tokens."""
+def _convert_decoder(decoder: ExportedDecoder) -> tuple[openvino.Model, dict[str, fx.Node]]:
+    """Return the converted graph of a decoder, which takes any batch size and numbers of tokens.
+
+    Beside it are the nodes of the program that it comes from.
+    """
     import openvino
 
     _, heads, width = decoder.cache_shape
     with explain_lowering(decoder.program, "cannot be converted for OpenVINO"):
-        converted = openvino.convert_model(decoder.program)
+        graph = decoder_of(decoder.program)
+        converted = openvino.convert_model(graph)
         shapes = [[-1, -1], [-1], *([[-1, heads, -1, width]] * (len(decoder.inputs) - 2))]
         converted.reshape({index: openvino.PartialShape(shape) for index, shape in enumerate(shapes)})
-    return converted
+    return converted, nodes_of(graph)
 
 
 def _read_onnx(model: OnnxModel) -> openvino.Model:

@@ -1,4 +1,4 @@
-"""Find the operators of converted models that belong to layers, to leave them in float.
+"""Find the operators of converted models that belong to layers, to leave them in float or to look at them.
 
 It imports torch: import it inside functions.
 """
@@ -6,7 +6,7 @@ It imports torch: import it inside functions.
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import fx
@@ -25,16 +25,16 @@ WEIGHTED = (
 )
 
 
-def names_of(model: Any, program: ExportedProgram | None, in_float: FloatLayers) -> list[str]:
+def names_of(model: Any, nodes: Mapping[str, fx.Node] | None, in_float: FloatLayers) -> list[str]:
     """Return the names of the operators of layers in a model that was converted from a program.
 
-    Raises ``Unsupported`` where a layer has no operator, or it is not known of which layer one is.
+    ``nodes`` are those that OpenVINO converted, by name; None for an ONNX model. Raises ``Unsupported`` where
+    a layer has no operator, or it is not known of which layer one is.
     """
     if not in_float:
         return []
-    if program is None:
+    if nodes is None:
         raise Unsupported("float_layers: an ONNX model has no layers that OpenVINO knows by name")
-    nodes = _decomposed(program)
     layers: dict[str, str] = {}
     for node in model.get_ordered_ops():
         if node.get_type_name() in ("Constant", "Parameter", "Result"):
@@ -50,12 +50,43 @@ def names_of(model: Any, program: ExportedProgram | None, in_float: FloatLayers)
     return list(layers)
 
 
-def _decomposed(program: ExportedProgram) -> dict[str, fx.Node]:
-    """Return the nodes that OpenVINO converts, by the names with which those of its operators begin."""
+def outputs_of_layers(model: Any, nodes: Mapping[str, fx.Node], wanted: Sequence[str]) -> dict[str, str]:
+    """Return the name of the operator that gives each layer's outputs, biases added, by the layer's name.
+
+    Only operators whose names come from the program are meant: others are counted, and have another name in
+    another conversion.
+    """
+    found: dict[str, str] = {}
+    for node in model.get_ordered_ops():
+        if node.get_type_name() not in WEIGHTED:
+            continue
+        layer, last = _layer_of(node, nodes), _with_bias(node)
+        name = last.get_friendly_name()
+        if layer in wanted and name.partition("/")[0] in nodes:
+            found[str(layer)] = name
+    return found
+
+
+def _with_bias(node: Any) -> Any:
+    """Return the sum of an operator's output with constants, if that alone uses the output."""
+    targets = list(node.output(0).get_target_inputs())
+    user = targets[0].get_node() if len(targets) == 1 else None
+    if user is None or user.get_type_name() != "Add":
+        return node
+    others = [port.get_source_output().get_node().get_type_name() for port in user.inputs()]
+    return user if "Constant" in others else node
+
+
+def decoder_of(program: ExportedProgram) -> Any:
+    """Return what OpenVINO converts of a program: its decoder of a graph of ``torch.fx``."""
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
-    graph: fx.GraphModule = TorchFXPythonDecoder.from_exported_program(program).fx_gm
-    return {node.name: node for node in graph.graph.nodes}
+    return TorchFXPythonDecoder.from_exported_program(program)
+
+
+def nodes_of(decoder: Any) -> dict[str, fx.Node]:
+    """Return the nodes that OpenVINO converts, by the names with which those of its operators begin."""
+    return {node.name: node for node in decoder.fx_gm.graph.nodes}
 
 
 def _layer_of(node: Any, nodes: Mapping[str, fx.Node]) -> str | None:
