@@ -22,8 +22,8 @@ from attrs import define, evolve, frozen
 from benchmarks.common import keep
 from qx.contract.records import Metric
 from qx.results.constraints import bound_of, read_constraint
-from qx.search.figures import Figures, Limit, Seen
-from qx.search.race import (
+from qx.searching.figures import Figures, Limit, Seen
+from qx.searching.race import (
     ERROR,
     EXCLUSION,
     FINALISTS,

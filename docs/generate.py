@@ -153,6 +153,8 @@ def modules() -> str:
 #: What the page of the public API takes from docstrings: each name with its object, and how it is written.
 PYTHON = {
     "qx.run": qx.run,
+    "qx.search": qx.search,
+    "qx.SearchReport": qx.SearchReport,
     "qx.load": qx.load,
     "qx.Result": qx.Result,
     "Result.table, Result.front": Table,

@@ -49,6 +49,8 @@ from qx.leftovers import unfinished_folder
 if TYPE_CHECKING:
     from qx.api.result import Result, load
     from qx.api.run import run
+    from qx.api.search import search
+    from qx.searching.report import SearchReport
     from qx.statistics.output_error import signal_and_noise
     from qx.storage.session_objects import session_object
     from qx.worker.arrays import draw_items
@@ -57,9 +59,11 @@ if TYPE_CHECKING:
 #: is to import nothing that it does not need.
 _LAZY = {
     "Result": "qx.api.result",
+    "SearchReport": "qx.searching.report",
     "draw_items": "qx.worker.arrays",
     "load": "qx.api.result",
     "run": "qx.api.run",
+    "search": "qx.api.search",
     "session_object": "qx.storage.session_objects",
     "signal_and_noise": "qx.statistics.output_error",
 }
@@ -105,6 +109,7 @@ __all__ = [
     "Recorded",
     "Result",
     "Samples",
+    "SearchReport",
     "ServingCode",
     "StoredWeight",
     "Subject",
@@ -120,6 +125,7 @@ __all__ = [
     "load",
     "one_line",
     "run",
+    "search",
     "session_object",
     "signal_and_noise",
     "unfinished_folder",

@@ -26,7 +26,7 @@ GROUPS: dict[str, tuple[str, str, ModuleType, str]] = {
         "Runs and results",
         "Runs from Python, and what they return.",
         qx,
-        "run load Result",
+        "run search load Result SearchReport",
     ),
     "records": (
         "Records of plugins",

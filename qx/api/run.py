@@ -6,7 +6,7 @@ import inspect
 import re
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,6 +36,8 @@ from qx.values import OptionValue
 
 if TYPE_CHECKING:
     from qx.api.session import Model, Split
+    from qx.results.constraints import Constraint
+    from qx.runner.request import Reporter
 
 #: Options of the command line whose arguments here have other names.
 RENAMED = {
@@ -47,6 +49,7 @@ RENAMED = {
     "plugin": "plugins",
     "set": "settings",
     "example": "examples",
+    "range": "ranges",
 }
 #: Longest value, in characters, in the call that results record.
 MAX_SHOWN = 60
@@ -233,36 +236,11 @@ def run(
     # First, so that it holds the arguments and nothing else.
     arguments = dict(locals())
     began = time.monotonic()
-    with _errors_in_python_words(), ExitStack() as stack:
-        has_own_model = not (model is None or isinstance(model, str))
-        has_own_score = not (score is None or isinstance(score, str))
-        has_own_data = not (data is None or isinstance(data, (str, Path)))
-        if has_own_data and model is None:
-            raise UsageError("data of a session go with a model: give model=..., or a folder of data")
-        request = _request(arguments, has_own_model=has_own_model, has_own_data=has_own_data)
-        request.check()
+    with errors_in_python_words(run), ExitStack() as stack:
+        request = request_of(arguments, stack)
         out_folder = None if out is None else check_writable(Path(out))
-        if has_own_model or has_own_data or has_own_score:
-            session = stack.enter_context(temporary_folder())
-            own: dict[str, str] = {}
-            if has_own_model:
-                assert model is not None
-                own["model"] = hand_over_model(model, model_args or {}, session)
-            if has_own_data:
-                own |= hand_over_data(data, session)  # type: ignore[arg-type]
-            if has_own_score:
-                request = evolve(request, score=hand_over_score(score, session))
-            models = (own.pop("model"),) if has_own_model else request.models
-            request = evolve(request, session=session, models=models, model={**request.model, **own})
         reporter = stack.enter_context(reporting(is_shown=progress))
-        host = Host.discover(_strings(plugins), trust_cache=request.trust_cache)
-        unusable = {
-            entry.complaint: entry.traceback for entry in host.entries if entry.state in UNUSABLE_STATES
-        }
-        for complaint, traceback in sorted(unusable.items()):
-            reporter.say(f"warning: {complaint}")
-            if debug and traceback:
-                reporter.show(traceback)
+        host = discover(plugins, request, reporter)
         if out_folder is not None:
             stack.enter_context(hold_folder(out_folder))
             results_file.settle(out_folder)
@@ -270,6 +248,51 @@ def run(
         results, recording = run_request(host, request, reporter, lambda _: logs, began)
         result = Result(results, recording, logs_folder=logs)
         return result if out_folder is None else result.save(out_folder)
+
+
+def request_of(arguments: Mapping[str, Any], stack: ExitStack) -> Request:
+    """Return the request that the arguments of ``run`` make, with the objects of the session handed over.
+
+    They lie in a folder that ``stack`` removes. Raises ``UsageError``.
+    """
+    model, data, score = (arguments[name] for name in ("model", "data", "score"))
+    has_own_model = not (model is None or isinstance(model, str))
+    has_own_score = not (score is None or isinstance(score, str))
+    has_own_data = not (data is None or isinstance(data, (str, Path)))
+    if has_own_data and model is None:
+        raise UsageError("data of a session go with a model: give model=..., or a folder of data")
+    request = _request(arguments, has_own_model=has_own_model, has_own_data=has_own_data)
+    request.check()
+    if not (has_own_model or has_own_data or has_own_score):
+        return request
+    session = stack.enter_context(temporary_folder())
+    own: dict[str, str] = {}
+    if has_own_model:
+        own["model"] = hand_over_model(model, arguments["model_args"] or {}, session)
+    if has_own_data:
+        own |= hand_over_data(data, session)
+    if has_own_score:
+        request = evolve(request, score=hand_over_score(score, session))
+    models = (own.pop("model"),) if has_own_model else request.models
+    return evolve(request, session=session, models=models, model={**request.model, **own})
+
+
+def discover(plugins: str | Sequence[str], request: Request, reporter: Reporter) -> Host:
+    """Return the host of a call, and warn of plugins that cannot be used."""
+    host = Host.discover(_strings(plugins), trust_cache=request.trust_cache)
+    unusable = {entry.complaint: entry.traceback for entry in host.entries if entry.state in UNUSABLE_STATES}
+    for complaint, traceback in sorted(unusable.items()):
+        reporter.say(f"warning: {complaint}")
+        if request.debug and traceback:
+            reporter.show(traceback)
+    return host
+
+
+def constraints_of(arguments: Mapping[str, Any]) -> tuple[Constraint, ...]:
+    """Return the constraints that the arguments set. Raises ``UsageError``."""
+    return read_constraints(
+        {aim: _strings(arguments[option[2:].replace("-", "_")]) for aim, option in OPTIONS.items()}
+    )
 
 
 def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data: bool) -> Request:
@@ -317,9 +340,7 @@ def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data:
         quick=arguments["quick"],
         cpus=tuple(arguments["cpus"]),
         front=_strings(arguments["front"]),
-        constraints=read_constraints(
-            {aim: _strings(arguments[option[2:].replace("-", "_")]) for aim, option in OPTIONS.items()}
-        ),
+        constraints=constraints_of(arguments),
         build_seeds=arguments["build_seeds"],
         score=arguments["score"] if isinstance(arguments["score"], str) else None,
         score_better=arguments["score_better"],
@@ -378,23 +399,21 @@ def _call(arguments: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _errors_in_python_words() -> Iterator[None]:
-    """Name arguments in errors as they are named here, and objects of the session by their own names."""
+def errors_in_python_words(function: Callable[..., Any]) -> Iterator[None]:
+    """Name arguments in errors as a function names them, and objects of the session by their own names."""
     try:
         yield
     except (UsageError, DataError) as error:
-        text = _in_python_words(str(error))
+        text = _in_python_words(str(error), inspect.signature(function).parameters)
         if text == str(error):
             raise
         raise type(error)(text) from error
 
 
-def _in_python_words(text: str) -> str:
-    parameters = inspect.signature(run).parameters
-
+def _in_python_words(text: str, parameters: Collection[str]) -> str:
     def renamed(match: re.Match[str]) -> str:
-        name = RENAMED.get(match[1], match[1].replace("-", "_"))
-        return name if name in parameters else match[0]
+        names = (RENAMED.get(match[1], ""), match[1].replace("-", "_"))
+        return next((name for name in names if name in parameters), match[0])
 
     text = re.sub(r"\bMODEL\b", "model", REFERENCE.sub(r"\g<name>", text))
     return re.sub(r"(?<![\w-])--([a-z][a-z-]*)", renamed, text)

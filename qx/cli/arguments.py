@@ -157,7 +157,7 @@ def take_recipe(arguments: argparse.Namespace) -> None:
     """Add the config and the options of ``--recipe`` to those that are named. Raises ``UsageError``."""
     if arguments.recipe is None:
         return
-    from qx.search.recipe import read_recipe
+    from qx.searching.recipe import read_recipe
 
     recipe = read_recipe(arguments.recipe)
     if recipe.config not in arguments.configs:

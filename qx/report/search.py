@@ -12,9 +12,9 @@ from attrs import asdict
 from qx.foreign import to_terminal
 from qx.report.wording import count, listed
 from qx.results import numbers
-from qx.search.race import BREAKS, DOMINATED
-from qx.search.recipe import write_recipe
-from qx.search.report import Finalist, Held, SearchReport, Step
+from qx.searching.race import BREAKS, DOMINATED
+from qx.searching.recipe import write_recipe
+from qx.searching.report import Finalist, Held, SearchReport, Step
 
 #: Words for the verdict of the final.
 VERDICTS = {"surely": "within", "perhaps": "not shown", "no": "beyond"}

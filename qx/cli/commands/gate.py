@@ -113,7 +113,7 @@ def _rules(arguments: argparse.Namespace) -> Rules:
     """Return the rules of ``--rules`` or of ``--recipe``. Raises ``UsageError``."""
     from qx.errors import UsageError
     from qx.gate import read_rules
-    from qx.search.recipe import KEYS, read_recipe
+    from qx.searching.recipe import KEYS, read_recipe
 
     if arguments.recipe is None:
         return read_rules(arguments.rules or RULES)

@@ -21,7 +21,7 @@ from qx.cli.arguments import (
 
 if TYPE_CHECKING:
     from qx.cli import Commands
-    from qx.search.report import SearchReport
+    from qx.searching.report import SearchReport
 
 #: Suffixes of the files that can be written.
 SUFFIXES = (".toml", ".md", ".json")
@@ -112,8 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.processes.workers import Failure
     from qx.report import search as shown
     from qx.report.wording import listed
-    from qx.search.search import search
-    from qx.search.task import Task, make_report
+    from qx.searching.search import search
+    from qx.searching.task import Task, make_report
 
     max_time = None if arguments.max_time is None else to_seconds(arguments.max_time, "--max-time")
     task = Task(

@@ -11,8 +11,8 @@ from attrs import evolve
 from qx.contract.records import Metric
 from qx.results.constraints import bound_of, read_constraint
 from qx.results.recording import Series
-from qx.search.figures import Figures, Limit, Seen
-from qx.search.race import (
+from qx.searching.figures import Figures, Limit, Seen
+from qx.searching.race import (
     BREAKS,
     DOMINATED,
     FINALISTS,

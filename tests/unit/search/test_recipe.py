@@ -9,7 +9,7 @@ import pytest
 from qx.contract.options import Setting
 from qx.errors import UsageError
 from qx.gate import read_rules
-from qx.search.recipe import KEYS, Recipe, read_recipe, write_recipe
+from qx.searching.recipe import KEYS, Recipe, read_recipe, write_recipe
 
 OPTIONS = {
     "bits": 4,

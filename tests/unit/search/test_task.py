@@ -12,8 +12,8 @@ from qx.contract.records import Metric
 from qx.errors import UsageError
 from qx.results.constraints import bound_of, read_constraint, read_constraints
 from qx.results.recording import Series
-from qx.search.figures import Limit
-from qx.search.task import Task, check_judges, what_is_judged_late, what_items_show
+from qx.searching.figures import Limit
+from qx.searching.task import Task, check_judges, what_is_judged_late, what_items_show
 
 
 def task(drop: str) -> Task:

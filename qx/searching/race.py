@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import define, field, frozen
 
 from qx.contract.records import Metric
-from qx.search.figures import Figures, Limit, Seen
+from qx.searching.figures import Figures, Limit, Seen
 from qx.statistics.sequential import levels, pocock
 
 #: Error of a search: that a recipe which is returned breaks a constraint.

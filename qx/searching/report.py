@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from attrs import Factory, define, field, frozen
 
 from qx.results.constraints import Verdict
-from qx.search.recipe import Recipe
+from qx.searching.recipe import Recipe
 
 
 @frozen(kw_only=True)

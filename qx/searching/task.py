@@ -12,9 +12,9 @@ from qx.contract.records import Metric
 from qx.errors import UsageError
 from qx.results.constraints import Constraint, bound_of
 from qx.results.recording import Series
-from qx.search.figures import Limit
-from qx.search.race import ERROR, FINALISTS
-from qx.search.report import SearchReport
+from qx.searching.figures import Limit
+from qx.searching.race import ERROR, FINALISTS
+from qx.searching.report import SearchReport
 from qx.statistics.over_items import ends_of_pairs
 from qx.statistics.sequential import power_of_items
 

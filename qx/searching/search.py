@@ -30,10 +30,10 @@ from qx.runner.request import Reporter, Request, metric
 from qx.runner.run import outputs_folder
 from qx.runner.settings import Variant
 from qx.runner.workload_run import Run
-from qx.search.figures import Figures, Limit
-from qx.search.looks import Looks
-from qx.search.outcome import finalist, gate_rules
-from qx.search.race import (
+from qx.searching.figures import Figures, Limit
+from qx.searching.looks import Looks
+from qx.searching.outcome import finalist, gate_rules
+from qx.searching.race import (
     CHOICE,
     ERROR,
     FAILED,
@@ -47,10 +47,10 @@ from qx.search.race import (
     is_over,
     meets_all,
 )
-from qx.search.recipe import Recipe
-from qx.search.report import Departure, Finalist, SearchReport, Step
-from qx.search.space import STEPS, Sampler, Space, make_space, set_options, with_options
-from qx.search.task import Task, check_judges, what_is_judged_late, what_items_show
+from qx.searching.recipe import Recipe
+from qx.searching.report import Departure, Finalist, SearchReport, Step
+from qx.searching.space import STEPS, Sampler, Space, make_space, set_options, with_options
+from qx.searching.task import Task, check_judges, what_is_judged_late, what_items_show
 
 #: Smallest number of items of a look.
 LEAST_ITEMS = 8

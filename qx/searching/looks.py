@@ -26,7 +26,7 @@ from qx.runner.preparation import Prepared
 from qx.runner.request import QUICK_WAVES, budget_of, cell_of, metric
 from qx.runner.settings import Variant
 from qx.runner.workload_run import Run, WorkloadRun
-from qx.search.figures import Figures
+from qx.searching.figures import Figures
 from qx.values import Array
 from qx.worker.arrays import Split
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from qx.contract.records import Metric
-from qx.search.figures import Figures, Limit, Seen
-from qx.search.report import Finalist, Held
+from qx.searching.figures import Figures, Limit, Seen
+from qx.searching.report import Finalist, Held
 
 
 def finalist(
