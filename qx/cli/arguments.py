@@ -26,16 +26,16 @@ def add_verbose_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_files_option(parser: argparse.ArgumentParser, suffixes: Sequence[str]) -> None:
-    """Add ``--out``, for files in the forms that their suffixes say."""
+def add_files_option(parser: argparse.ArgumentParser, suffixes: Sequence[str], folder: str = "") -> None:
+    """Add ``--out``, for files in the forms that their suffixes say, or for a folder of this kind."""
     forms = " or ".join([", ".join(suffixes[:-1]), suffixes[-1]])
     parser.add_argument(
         "--out",
         action="append",
         default=[],
         type=Path,
-        metavar="FILE",
-        help=f"write it to a file too, as {forms} (repeatable)",
+        metavar="PATH" if folder else "FILE",
+        help=f"write it to a file too, as {forms}{f', or {folder}' if folder else ''} (repeatable)",
     )
 
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from qx.report import picture
 from qx.report.html import page
 from qx.results.recording import Recording
 from qx.results.records import Results
 from qx.results.results_file import PAGE, PICTURE
 
+if TYPE_CHECKING:
+    from qx.report.layers_part import LayersPart
 
-def pictures(results: Results, recording: Recording | None) -> dict[str, str]:
+
+def pictures(
+    results: Results, recording: Recording | None, parts: Sequence[LayersPart] = ()
+) -> dict[str, str]:
     """Return the texts of ``pareto.svg`` and ``report.html`` by these names.
 
-    Without a recording, where the raw samples are gone, the page has no plots of them.
+    The page has what ``qx layers`` has found about configs of the run. Without a recording, where the raw
+    samples are gone, it has no plots of them.
     """
-    return {PICTURE: picture.render(results), PAGE: page.render(results, recording)}
+    return {PICTURE: picture.render(results), PAGE: page.render(results, recording, parts)}

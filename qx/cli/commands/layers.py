@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qx.cli.arguments import (
@@ -16,6 +17,8 @@ from qx.cli.arguments import (
 
 if TYPE_CHECKING:
     from qx.cli import Commands
+    from qx.report.layers_part import LayersPart
+    from qx.results.records import Results
     from qx.runner.layers import LayersReport
 
 #: Suffixes of the files that can be written.
@@ -48,7 +51,7 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--format", choices=FORMATS, default=FORMATS[0], help="how it is printed (default: simple)"
     )
-    add_files_option(parser, SUFFIXES)
+    add_files_option(parser, SUFFIXES, folder="the folder of a run, whose report.html then has it as a part")
     parser.set_defaults(func=run)
 
 
@@ -66,12 +69,16 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.processes.workers import Failure
     from qx.report import layers as shown
     from qx.report.html.layers import to_html
+    from qx.report.layers_part import part_of
     from qx.runner.layers import find_costly_layers, list_layers
 
     for option, value in (("--top", arguments.top), ("--items", arguments.items)):
         if value < 1:
             raise UsageError(f"{option} must be at least 1, not {value}")
-    check_written_files(arguments.out, SUFFIXES)
+    folders = [path for path in arguments.out if path.is_dir()]
+    files = [path for path in arguments.out if path not in folders]
+    check_written_files(files, SUFFIXES)
+    runs = {folder: _results_of(folder, arguments.config) for folder in folders}
     host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
     warn_of_broken(host, debug=arguments.debug)
     request = build_request(arguments)
@@ -105,7 +112,51 @@ def run(arguments: argparse.Namespace) -> int:
         "json": shown.to_json,
         "simple": lambda one: shown.to_terminal_text(one, command) + "\n",
     }
-    if arguments.out:
-        write_together({path: writers[path.suffix](report).encode() for path in arguments.out})
+    if files:
+        write_together({path: writers[path.suffix](report).encode() for path in files})
     print(writers[arguments.format](report), end="")
+    for folder, results in runs.items():
+        _add_to_report(folder, results, part_of(report, command))
     return OK
+
+
+def _results_of(folder: Path, config: str) -> Results:
+    """Return the results of the run in a folder, which a config took part in. Raises ``UsageError``."""
+    from qx.cli.places import check_writable
+    from qx.errors import UsageError
+    from qx.foreign import path_to_terminal, to_terminal
+    from qx.results import results_file
+
+    results = results_file.read(check_writable(folder))
+    if config not in results.configs:
+        shown = to_terminal(", ".join(results.configs))
+        raise UsageError(
+            f"--out {path_to_terminal(folder)}: config {config} took no part in its run (those that did: "
+            f"{shown})"
+        )
+    return results
+
+
+def _add_to_report(folder: Path, results: Results, part: LayersPart) -> None:
+    """Keep what was found beside the results of a run, and write its page anew. Raises ``UsageError``."""
+    from qx.analysis.recompute import read_samples
+    from qx.cli.streams import say
+    from qx.errors import UsageError
+    from qx.files import write_together
+    from qx.foreign import path_to_terminal
+    from qx.report.layers_part import FILE, read_parts
+    from qx.report.written import pictures
+    from qx.results.results_file import PAGE
+
+    if part.workload not in results.run.workloads:
+        names = ", ".join(results.run.workloads)
+        raise UsageError(
+            f"--out {path_to_terminal(folder)}: its run was of {names}, and not of {part.workload}; what was "
+            f"found is printed alone"
+        )
+    found = read_parts(folder, results).with_part(part)
+    samples = folder / Path(results.run.samples).name
+    recording = read_samples(samples) if samples.is_file() else None
+    page = pictures(results, recording, found.parts)[PAGE]
+    write_together({folder / FILE: found.to_text().encode(), folder / PAGE: page.encode()})
+    say(f"qx: {path_to_terminal(folder / PAGE)} has a part about the layers of {part.row}")

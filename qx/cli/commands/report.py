@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.files import write_together
     from qx.host.host import Host
     from qx.report import markdown, terminal
+    from qx.report.layers_part import read_parts
     from qx.report.written import pictures
     from qx.results import results_file as results
 
@@ -62,11 +63,12 @@ def run(arguments: argparse.Namespace) -> int:
     stored = results.read(arguments.path)
     folder = arguments.path if arguments.path.is_dir() else arguments.path.parent
     out = check_writable(arguments.out or folder)
+    parts = read_parts(folder, stored).parts
     shown, recording = _recompute(stored, folder)
     if constraints:
         shown = with_constraints(shown, constraints)
         check_judged(shown)
-    table, further = markdown.render(shown), pictures(shown, recording)
+    table, further = markdown.render(shown), pictures(shown, recording, parts)
     if recording is not None and not stored.run.analysed and out == folder:
         # Its run has left samples and no figures.
         results.write(out, shown, table, recording, further)

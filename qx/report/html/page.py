@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from string import Template
+from typing import TYPE_CHECKING
 
 from qx.foreign import to_html, to_script_json
-from qx.report.html import data, sections
+from qx.report.html import costs, data, sections
 from qx.results.columns import View, with_units
 from qx.results.recording import Recording
 from qx.results.records import Results
 from qx.values import JsonObject
+
+if TYPE_CHECKING:
+    from qx.report.layers_part import LayersPart
 
 PACKAGE = files("qx.report.html")
 ASSETS = PACKAGE.joinpath("assets")
@@ -32,8 +36,8 @@ POLICY = (
 )
 
 
-def render(results: Results, recording: Recording | None) -> str:
-    """Return the text of ``report.html``.
+def render(results: Results, recording: Recording | None, parts: Sequence[LayersPart] = ()) -> str:
+    """Return the text of ``report.html``, with what ``qx layers`` has found about configs of the run.
 
     Without a recording, where the raw samples are gone, the page has no plots of waves and changed answers.
     """
@@ -41,7 +45,11 @@ def render(results: Results, recording: Recording | None) -> str:
 
     content = data.run_content(results, recording)
     shown = evolve(results, metrics=with_units(results.metrics, to_html))
-    return document(*sections.run_page(View(shown), content), content)
+    found = {
+        name: costs.in_report([part for part in parts if part.workload == name])
+        for name in results.run.workloads
+    }
+    return document(*sections.run_page(View(shown), content, found), content)
 
 
 def document(title: str, body: Iterable[str], content: JsonObject) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from qx.contract.figures import Figure
 from qx.foreign import to_html
@@ -29,15 +29,20 @@ MAX_NAMES = 16
 MARKUP = Markup(name=code, strong=strong, text=to_html)
 
 
-def run_page(view: View, content: JsonObject) -> tuple[str, list[str]]:
-    """Return the title of the page as plain text, and its blocks."""
-    return f"{wording.title(view, _PLAIN)} - qx", list(_run(view, content))
+def run_page(
+    view: View, content: JsonObject, costs: Mapping[str, list[str]] | None = None
+) -> tuple[str, list[str]]:
+    """Return the title of the page as plain text, and its blocks.
+
+    ``costs`` are blocks about what layers cost, by workload.
+    """
+    return f"{wording.title(view, _PLAIN)} - qx", list(_run(view, content, costs or {}))
 
 
 _PLAIN = Markup(name=str, strong=str, text=str)
 
 
-def _run(view: View, content: JsonObject) -> Iterator[str]:
+def _run(view: View, content: JsonObject, costs: Mapping[str, list[str]]) -> Iterator[str]:
     yield f"<h1>{wording.title(view, MARKUP)}</h1>"
     yield f'<p class="quiet">{wording.provenance(view, MARKUP)}</p>'
     if unfinished := wording.unfinished(view, MARKUP):
@@ -52,7 +57,7 @@ def _run(view: View, content: JsonObject) -> Iterator[str]:
     if len(parts) > 1:
         yield _choice(list(view.results.run.workloads))
     for index, (part, own) in enumerate(zip(parts, content["workloads"], strict=True)):
-        blocks = list(_workload(part, own, index))
+        blocks = list(_workload(part, own, index, costs.get(own["name"], [])))
         label = to_html(own["name"])
         yield f'<div class="workload" data-workload="{index}" role="group" aria-label="{label}">'
         if len(parts) > 1:
@@ -68,7 +73,7 @@ def _choice(names: Sequence[str]) -> str:
     return f'<p class="controls"><span class="field">{field}</span></p>'
 
 
-def _workload(view: View, content: JsonObject, index: int) -> Iterator[str]:
+def _workload(view: View, content: JsonObject, index: int, costs: list[str]) -> Iterator[str]:
     """Yield the sections about one workload, those for which there are data."""
     for text in (
         wording.caveat(view, MARKUP),
@@ -86,6 +91,7 @@ def _workload(view: View, content: JsonObject, index: int) -> Iterator[str]:
         ("answers", "Answers", "What the configs answer", _answers(content)),
         ("stages", "Stages", "Stage by stage", _stages(content)),
         ("layers", "Layers", "Layer by layer", _layers(content)),
+        ("costs", "Costly layers", "Which layer hurts", costs),
         ("missing", "Not built", "What was not built, and why", _missing(view)),
     ]
     present = [part for part in parts if part[3]]

@@ -58,6 +58,22 @@ def test_the_injured_layer_comes_first(injured: Path, config: str, qx: Qx) -> No
     assert f"--set {config}.float_layers=2" in last
 
 
+def test_a_run_has_it_as_a_part_of_its_report(injured: Path, qx: Qx) -> None:
+    """``--out DIR`` adds to the page of the run in it, which ``qx report`` draws again."""
+    model = ("injured.py", "--weights", "injured.pt")
+    quick = ("-m", "accuracy", "-m", "file_size", "--quick", "--out", "run")
+    assert qx("run", *model, "-c", "fx_static_int8", *quick, cwd=injured).code == 0
+    done = qx("layers", *model, "-c", "fx_static_int8", "--quick", "--out", "run", cwd=injured)
+    assert done.code == 0, done.err
+    assert "has a part about the layers of fx_static_int8" in done.err
+    for _ in range(2):
+        assert "Layers of <code>fx_static_int8</code>" in (injured / "run" / "report.html").read_text()
+        assert qx("report", "run", cwd=injured).code == 0
+    done = qx("layers", *model, "-c", "dynamic_int8", "--quick", "--out", "run", cwd=injured)
+    assert done.code == 2
+    assert "config dynamic_int8 took no part in its run" in done.err
+
+
 def test_names_are_listed(qx: Qx) -> None:
     """``--list`` prints the names that ``float_layers`` takes, one in a line, and nothing else."""
     done = qx("layers", "-c", "dynamic_int8", "--workload", "digits_cnn", "--list")
