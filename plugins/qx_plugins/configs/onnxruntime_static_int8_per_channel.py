@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import layer_names, prechecks
+from qx_plugins.recipes.bit_widths import ACTIVATION_BITS, WEIGHT_BITS
 from qx_plugins.recipes.calibration import keep_calibration_batches
 from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.onnxruntime import CONVERTING
@@ -28,6 +29,7 @@ def describe() -> Config:
         imports=EXPORTING,
         float_layers=True,
         calibration=True,
+        options=[WEIGHT_BITS, ACTIVATION_BITS],
         runtime_baseline="onnxruntime_fp32",
         counterpart="static_int8_per_channel",
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import layer_names, prechecks
+from qx_plugins.recipes.bit_widths import ACTIVATION_BITS, USUAL, activation_bits
 from qx_plugins.recipes.calibration import keep_calibration_batches, take_calibration_batches
 from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.openvino import CONVERTING
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from qx import Batch
+
+
+#: Note about a width for which the runtime has no integer kernels.
+IN_FLOAT = "OpenVINO rounds activations to 16 bits and computes in float: its integer kernels are for 8 bits"
 
 
 @hookimpl
@@ -28,6 +33,7 @@ def describe() -> Config:
         imports=EXPORTING,
         float_layers=True,
         calibration=True,
+        options=[ACTIVATION_BITS],
         runtime_baseline="openvino_fp32",
     )
 
@@ -54,9 +60,18 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
         for index in range(len(next(iter(batch.inputs.values()))))
     ]
 
+    is_usual = activation_bits(context) == USUAL
+    reduces = is_usual and saturates()
+
     def quantize(converted: Any, in_float: list[str]) -> Any:
         import nncf
-        from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+        from nncf.quantization.advanced_parameters import (
+            AdvancedQuantizationParameters,
+            OverflowFix,
+            QuantizationParameters,
+        )
+
+        wide = None if is_usual else QuantizationParameters(num_bits=activation_bits(context))
 
         with explain_lowering(None, "cannot be quantized by NNCF", unrelated=QUANTIZER_FAULTS):
             return nncf.quantize(
@@ -66,9 +81,10 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
                 fast_bias_correction=True,
                 ignored_scope=nncf.IgnoredScope(names=in_float) if in_float else None,
                 advanced_parameters=AdvancedQuantizationParameters(
-                    overflow_fix=OverflowFix.ENABLE if saturates() else OverflowFix.DISABLE
+                    overflow_fix=OverflowFix.ENABLE if reduces else OverflowFix.DISABLE,
+                    **({} if wide is None else {"activations_quantization_params": wide}),
                 ),
             )
 
-    notes = (SEVEN_BITS,) if saturates() else ()
+    notes = (*([SEVEN_BITS] if reduces else []), *([] if is_usual else [IN_FLOAT]))
     return build_artifact(model, example_inputs, context, quantize, notes=notes, with_cache=False)

@@ -73,14 +73,21 @@ def imported_host() -> Host:
     return Host.of([entry.reference for entry in entries if entry.state == "ready" and entry.reference])
 
 
-def convert(name: str, model: nn.Module, folder: Path, images: tuple[torch.Tensor, ...] = IMAGES) -> Artifact:
+def convert(
+    name: str,
+    model: nn.Module,
+    folder: Path,
+    images: tuple[torch.Tensor, ...] = IMAGES,
+    options: dict[str, Any] | None = None,
+) -> Artifact:
     """Return the artifact that a config makes of a model, calibrated with noise if it calibrates."""
     host = imported_host()
     if host.implements(name, "calibrate"):
         noise = np.random.default_rng(0).standard_normal((8, 3, 16, 16), dtype=np.float32)
         batches = [Batch(inputs={"image": noise})]
         model = host.call(name, "calibrate", model=model, batches=batches, context=Context())
-    arguments = {"model": model, "example_inputs": images, "context": Context(folder=folder)}
+    context = Context(folder=folder, options=options or {})
+    arguments = {"model": model, "example_inputs": images, "context": context}
     artifact: Artifact = host.call(name, "convert", **arguments)
     return artifact
 

@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from any_runtime import (  # noqa: F401
@@ -35,7 +36,8 @@ from any_runtime import (  # noqa: F401
 from qx_plugins.loaders import onnxruntime_gpu
 from qx_plugins.networks.language_models import Scorer
 from qx_plugins.networks.llama import LlamaDecoder, LlamaShape
-from runtimes import IMAGES, Net, check_7_bits_without_vnni, convert, ready
+from runtimes import IMAGES, Net, answer, check_7_bits_without_vnni, convert, ready, served
+from test_weight_counts import read_by_its_loader
 from torch import nn
 
 from qx import Context, Unsupported
@@ -133,3 +135,38 @@ def test_a_decoder_has_no_cache_on_a_gpu(config: str, tmp_path: Path) -> None:
     artifact = plugin.convert(Scorer(LlamaDecoder(shape)).eval(), tokens, Context(folder=tmp_path))
     assert "decoder" not in artifact.details
     assert len(onnx.load(tmp_path / artifact.files[0]).graph.input) == 1
+
+
+def narrow_types(artifact: Any) -> tuple[set[str], set[str]]:
+    """Return the types of the weights in a graph, and of the activations that are rounded in it."""
+    import onnx
+
+    graph = onnx.load(artifact.folder / artifact.files[0]).graph
+    kinds = onnx.TensorProto.DataType.Name
+    types = {constant.name: kinds(constant.data_type) for constant in graph.initializer}
+    weights = artifact.read_weights().layers.values()
+    rounded = {types[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"}
+    return {weight.type for weight in weights}, rounded
+
+
+@pytest.mark.parametrize("config", ready(*CONFIGS[2:]))
+def test_other_widths_are_in_the_file(config: str, tmp_path: Path) -> None:
+    """Weights of 4 bits and activations of 16 are stored and rounded as such, and the errors show it."""
+    torch.manual_seed(0)
+    net = Net().eval()
+    images = np.random.default_rng(1).standard_normal((16, 3, 16, 16), dtype=np.float32)
+    with torch.no_grad():
+        expected = net(torch.from_numpy(images)).numpy()
+    errors = {}
+    for weights, activations in ((8, 8), (4, 8), (8, 16)):
+        folder = tmp_path / f"{weights}-{activations}"
+        folder.mkdir()
+        options = {"weight_bits": weights, "activation_bits": activations}
+        artifact = read_by_its_loader(convert(config, net, folder, options=options))
+        stored, rounded = narrow_types(artifact)
+        assert stored == {f"int{weights}"}
+        assert rounded == {f"UINT{activations}"}
+        is_usual = (weights, activations) == (8, 8)
+        assert any("computes in float" in note for note in artifact.notes) == (not is_usual)
+        errors[weights, activations] = float(np.square(answer(served(artifact), images) - expected).sum())
+    assert errors[8, 16] < errors[8, 8] < errors[4, 8]

@@ -31,7 +31,8 @@ from any_runtime import (  # noqa: F401
     test_unquantized_weights_count_as_such,
     test_what_is_quantized_runs_in_8_bits,
 )
-from runtimes import check_7_bits_without_vnni, ready
+from runtimes import Net, answer, check_7_bits_without_vnni, convert, ready, served
+from test_weight_counts import read_by_its_loader
 
 # The exporters warn of their own insides.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -101,3 +102,28 @@ def test_nothing_is_reported_to_anybody(config: str) -> None:
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert said.stdout.strip().endswith("telemetry_stub")
+
+
+@pytest.mark.parametrize("config", ready("openvino_int8"))
+def test_activations_of_16_bits_are_rounded_as_such(config: str, tmp_path: Path) -> None:
+    """Activations have 65,536 levels, weights still 8 bits, and the error is smaller."""
+    import openvino
+
+    torch.manual_seed(0)
+    net = Net().eval()
+    images = np.random.default_rng(1).standard_normal((16, 3, 16, 16), dtype=np.float32)
+    with torch.no_grad():
+        expected = net(torch.from_numpy(images)).numpy()
+    errors = {}
+    for bits in (8, 16):
+        folder = tmp_path / str(bits)
+        folder.mkdir()
+        artifact = convert(config, net, folder, options={"activation_bits": bits})
+        nodes = openvino.Core().read_model(folder / "model.xml").get_ordered_ops()
+        rounding = [node for node in nodes if node.get_type_name() == "FakeQuantize"]
+        assert {node.get_attributes()["levels"] for node in rounding} == {2**bits}
+        weights = read_by_its_loader(artifact).read_weights().layers.values()
+        assert {weight.bits for weight in weights} == {8}
+        assert any("computes in float" in note for note in artifact.notes) == (bits == 16)
+        errors[bits] = float(np.square(answer(served(artifact), images) - expected).sum())
+    assert errors[16] < errors[8]

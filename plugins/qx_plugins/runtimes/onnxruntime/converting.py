@@ -23,6 +23,7 @@ from torch.export import ExportedProgram
 
 from qx import Artifact, Batch, Context, FloatLayers, Lengths, Unsupported, float_layers
 from qx_plugins.networks.decoder_graphs import ExportedDecoder, can_step, export_decoder
+from qx_plugins.recipes.bit_widths import USUAL, activation_bits, weight_bits
 from qx_plugins.recipes.calibration import take_calibration_batches
 from qx_plugins.recipes.exporting import QUANTIZER_FAULTS, explain_lowering, export_model
 from qx_plugins.recipes.graphs import OnnxModel
@@ -49,6 +50,8 @@ REQUANTIZED = (
     f"ONNX Runtime quantizes layers in float as it loads the graph, unless it is opened with "
     f"disabled_optimizers=[{REQUANTIZING!r}], as the loader and serve.py do"
 )
+#: Note about widths for which the runtime has no integer kernels.
+IN_FLOAT = "ONNX Runtime rounds to these widths and computes in float: its integer kernels are for 8 bits"
 #: Note about weights with one scale in a config that has a scale for each output channel.
 PER_TENSOR = "one scale for all channels of grouped transposed convolutions, which ONNX Runtime cannot split"
 
@@ -349,13 +352,18 @@ def build_dynamic_artifact(
 def build_static_artifact(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context, *, per_channel: bool
 ) -> Artifact:
-    """Quantize activations to uint8 and weights to int8 in QDQ form, by the extremes seen in calibration."""
+    """Quantize activations to uint8 and weights to int8 in QDQ form, by the extremes seen in calibration.
+
+    Options may say other widths, in which no layer has an integer kernel: a note says so.
+    """
     batches = take_calibration_batches(model)
-    notes: list[str] = []
+    is_usual = weight_bits(context) == activation_bits(context) == USUAL
+    notes: list[str] = [] if is_usual else [IN_FLOAT]
 
     def quantize(source: Path, target: Path, in_float: list[str]) -> None:
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
+        weight_type = QuantType.QInt8 if weight_bits(context) == USUAL else QuantType.QInt4
         per_tensor = _per_tensor_weights(source) if per_channel else {}
         if per_tensor:
             notes.append(f"{PER_TENSOR}: {', '.join(per_tensor.values())}")
@@ -364,17 +372,19 @@ def build_static_artifact(
             str(target),
             _CalibrationReader(_input_names(source), batches),
             quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
+            activation_type=QuantType.QUInt8 if activation_bits(context) == USUAL else QuantType.QUInt16,
+            weight_type=weight_type,
             per_channel=per_channel,
-            reduce_range=saturates(),
+            reduce_range=is_usual and saturates(),
             nodes_to_exclude=[*_average_pools(source), *_masked_softmaxes(source), *in_float],
             extra_options={
-                "TensorQuantOverrides": {name: [{"quant_type": QuantType.QInt8}] for name in per_tensor}
+                "TensorQuantOverrides": {name: [{"quant_type": weight_type}] for name in per_tensor},
+                # Opsets before 21 have no other widths.
+                "UseQDQContribOps": not is_usual,
             },
         )
 
-    artifact = build_artifact(model, example_inputs, context, quantize, with_cache=False)
+    artifact = build_artifact(model, example_inputs, context, quantize, reduces=is_usual, with_cache=False)
     return evolve(artifact, notes=[*artifact.notes, *notes])
 
 
