@@ -58,12 +58,16 @@ class Note:
         return self.written * math.prod(self.shapes[index]) * np.dtype(self.types[index]).itemsize
 
 
-def _read_note(folder: Path, items: int) -> Note | None:
-    """Return the note that another process has left; None without one, or where the files are not so."""
+def _read_note(folder: Path, items: int, *, grows: bool) -> Note | None:
+    """Return the note that another process has left; None without one, or where the files are not so.
+
+    With ``grows`` it may be a note of fewer items.
+    """
     try:
         note = structure(Note, strict_json.loads(read_bounded(folder / NOTE, MOST_NOTE)))
         parts = (note.names, note.shapes, note.types, note.checksums)
-        if note.items != items or not 0 < note.written <= items or len(set(map(len, parts))) != 1:
+        fits = note.items == items or (grows and note.items < items)
+        if not fits or not 0 < note.written <= note.items or len(set(map(len, parts))) != 1:
             return None
         for index, checksum in enumerate(note.checksums):
             if np.dtype(note.types[index]).hasobject or min(note.shapes[index], default=0) < 0:
@@ -107,11 +111,19 @@ class OutputWriter:
 
     With ``chunk`` what has been written is put on the disk every so many seconds, with a note of how far that
     is (``NOTE``). Where another process has left such a note, writing goes on behind it, if the files are
-    what it says: ``written`` is the number of items before.
+    what it says: ``written`` is the number of items before. With ``grows`` the note stays when all items are
+    written, so that those of more items can be written behind them.
     """
 
     def __init__(
-        self, folder: Path, items: int, plugin: str, hook: str = "outputs", chunk: float | None = None
+        self,
+        folder: Path,
+        items: int,
+        plugin: str,
+        hook: str = "outputs",
+        chunk: float | None = None,
+        *,
+        grows: bool = False,
     ) -> None:
         """Write the outputs of ``items`` items; ``plugin`` and its ``hook`` are named in messages."""
         self._folder, self._items, self._plugin, self._hook = folder, items, plugin, hook
@@ -122,9 +134,9 @@ class OutputWriter:
         self._files: dict[str, BinaryIO] = {}
         #: Checksum (CRC-32) of what was written of each output, without the header of its file.
         self._checksums: dict[str, int] = {}
-        self._chunk, self._noted = chunk, time.monotonic()
+        self._chunk, self._noted, self._grows = chunk, time.monotonic(), grows
         self._stack = ExitStack()
-        if chunk is not None and (note := _read_note(folder, items)) is not None:
+        if chunk is not None and (note := _read_note(folder, items, grows=grows)) is not None:
             self._go_on(note)
             return
         remove_tree(folder)
@@ -136,14 +148,15 @@ class OutputWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None and self._chunk is not None:
-            for file in self._files.values():
-                file.flush()
-                os.fsync(file.fileno())
+        if error is None and self._grows:
+            self._note()
+        elif error is None and self._chunk is not None:
+            self._sync()
         self._stack.close()
         if error is None:
             (self._folder / NAMES).write_text(json.dumps(list(self._shapes)), encoding="ascii")
-            (self._folder / NOTE).unlink(missing_ok=True)
+            if not self._grows:
+                (self._folder / NOTE).unlink(missing_ok=True)
 
     def add(self, batch: Arrays) -> None:
         """Write the outputs of a batch, ``[batch, ...]`` by name; rows beyond the last item are left out.
@@ -172,11 +185,14 @@ class OutputWriter:
         if self._chunk is not None and time.monotonic() - self._noted >= self._chunk:
             self._note()
 
-    def _note(self) -> None:
-        """Put what is written on the disk, and note how far that is."""
+    def _sync(self) -> None:
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
+
+    def _note(self) -> None:
+        """Put what is written on the disk, and note how far that is."""
+        self._sync()
         note = Note(
             items=self._items,
             written=self.written,
@@ -190,11 +206,13 @@ class OutputWriter:
 
     def _go_on(self, note: Note) -> None:
         """Open the files that an earlier process has left, cut off behind what its note says."""
+        # They are not whole any more, until all items are written.
+        (self._folder / NAMES).unlink(missing_ok=True)
         for index, name in enumerate(note.names):
             self._shapes[name], self._types[name] = note.shapes[index], np.dtype(note.types[index])
             self._checksums[name] = note.checksums[index]
             file = self._stack.enter_context(_path(self._folder, index).open("r+b"))
-            _skip_header(file)
+            self._write_header(file, name)
             file.seek(note.bytes(index), os.SEEK_CUR)
             file.truncate()
             self._files[name] = file
@@ -211,13 +229,17 @@ class OutputWriter:
 
     def _new_file(self, path: Path, name: str) -> BinaryIO:
         file = self._stack.enter_context(path.open("wb"))
+        self._write_header(file, name)
+        return file
+
+    def _write_header(self, file: BinaryIO, name: str) -> None:
+        """Write the header for all items, which is as long as that of fewer: numpy leaves room."""
         header = {
             "descr": np.lib.format.dtype_to_descr(self._types[name]),
             "fortran_order": False,
             "shape": (self._items, *self._shapes[name]),
         }
         np.lib.format.write_array_header_1_0(file, header)
-        return file
 
     def _widen(self, name: str, dtype: np.dtype) -> None:
         """Have the file of an output hold this type: what is written already is converted."""

@@ -136,3 +136,32 @@ def test_what_is_not_as_it_was_noted_is_written_anew(tmp_path: Path, damage: str
     elif damage == "missing":
         file.unlink()
     assert write_batches(folder, [numbered(0)], 31 if damage == "items" else 30, last=False) == 0
+
+
+def test_outputs_of_more_items_follow_behind_those_of_fewer(tmp_path: Path) -> None:
+    """What is written is whole after each part; items that are written are not written again."""
+    expected, folder = np.concatenate(BATCHES), tmp_path / "outputs"
+    for items, batches in ((4, BATCHES[:1]), (10, BATCHES[1:])):
+        with OutputWriter(folder, items, "loader", chunk=1000.0, grows=True) as writer:
+            assert writer.written == (0 if items == 4 else 4)
+            for batch in batches:
+                writer.add({"scores": batch})
+        np.testing.assert_array_equal(read_outputs(folder)["scores"], expected[:items])
+
+
+def test_outputs_of_fewer_items_that_were_changed_are_written_anew(tmp_path: Path) -> None:
+    """As are those that were cut off, and those of more items."""
+    folder = tmp_path / "outputs"
+    for damage in ("changed", "cut", "more"):
+        with OutputWriter(folder, 8, "loader", chunk=1000.0, grows=True) as writer:
+            for batch in BATCHES[writer.written // 4 : 2]:
+                writer.add({"scores": batch})
+        content = bytearray((folder / "output_0.npy").read_bytes())
+        content[-1] ^= 1
+        if damage != "more":
+            (folder / "output_0.npy").write_bytes(content if damage == "changed" else content[:-9])
+        with OutputWriter(
+            folder, 4 if damage == "more" else 10, "loader", chunk=1000.0, grows=True
+        ) as writer:
+            assert writer.written == 0
+            writer.add({"scores": BATCHES[0]})
