@@ -134,12 +134,13 @@ def _value(metric: Metric, series: Series) -> float:
 def _mean(metric: Metric, builds: Sequence[Series], baseline: Series | None = None) -> BuildsMean:
     """Return the mean over builds, or over their differences from the baseline, in logs for ratios."""
     is_relative = baseline is not None and metric.compare != "difference"
+    level = on_items.level_of(0.95, *builds)
     if metric.samples == "per_set":
         samples = [series.resampled[0] for series in builds]
         base = None if baseline is None else baseline.resampled[0]
-        return whole_set.mean_over_builds(samples, base, relative=is_relative)
+        return whole_set.mean_over_builds(samples, base, relative=is_relative, level=level)
     if metric.samples == "per_item":
-        return _mean_of_items(builds, baseline, is_relative=is_relative)
+        return _mean_of_items(builds, baseline, level, is_relative=is_relative)
     values = np.array([_value(metric, series) for series in builds])
     if baseline is None:
         return over_builds.mean_over_builds(values)
@@ -147,7 +148,9 @@ def _mean(metric: Metric, builds: Sequence[Series], baseline: Series | None = No
     return over_builds.mean_over_builds(np.log(values / theirs) if is_relative else values - theirs)
 
 
-def _mean_of_items(builds: Sequence[Series], baseline: Series | None, *, is_relative: bool) -> BuildsMean:
+def _mean_of_items(
+    builds: Sequence[Series], baseline: Series | None, level: float, *, is_relative: bool
+) -> BuildsMean:
     ours = np.array([series.values for series in builds])
     values = ours.mean(axis=1)
     influence = ours / values[:, None] if is_relative else ours
@@ -162,4 +165,4 @@ def _mean_of_items(builds: Sequence[Series], baseline: Series | None, *, is_rela
         scales = items.Scale.from_items(mean_influence), items.Scale.from_items(base)
         step = items.step_between(*scales, over_items, np.mean(mean_influence == base))
         values = values - (np.log(baseline.values.mean()) if is_relative else baseline.values.mean())
-    return over_builds.mean_over_builds(values, over_items, float(step))
+    return over_builds.mean_over_builds(values, over_items, float(step), level)

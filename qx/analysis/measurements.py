@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from attrs import evolve
 
-from qx.analysis import builds
+from qx.analysis import builds, on_items
 from qx.analysis.axes import DRAWS, draw_values, make_axis
 from qx.analysis.constraints import judge
 from qx.analysis.details import details, reported
@@ -230,7 +230,8 @@ def _pair(cell: str, counterpart: str, recording: Recording, task: str | None) -
     (our_answers, our_classes), (their_answers, their_classes) = ours, theirs
     if (len(our_answers), our_classes) != (len(their_answers), their_classes):
         return blank
-    share = over_items.item_mean((our_answers == their_answers).astype(float))
+    level = on_items.level_of(0.95, *recording.series.get(cell, {}).values())
+    share = over_items.item_mean((our_answers == their_answers).astype(float), level)
     return evolve(blank, agreement=share.value, ci=share.ci, n=share.n)
 
 

@@ -15,6 +15,7 @@ from qx.analysis import whole_set
 from qx.contract.records import Metric
 from qx.results.recording import Floats, Series
 from qx.statistics import intervals, over_items
+from qx.statistics.sequential import level_at_a_look, p_at_a_look
 from qx.values import JsonObject
 
 #: Numbers that are drawn at a time, so that memory stays at some tens of MiB.
@@ -34,8 +35,17 @@ def is_exact(metric: Metric, series: Series) -> bool:
     return metric.samples == "exact" and (metric.phase == "artifact" or series.exact)
 
 
+def level_of(level: float, *rows: Series) -> float:
+    """Return at which level intervals are computed so that they hold with this one.
+
+    It is higher where the widths of intervals decided how many items were evaluated.
+    """
+    return level_at_a_look(level) if any(row.looked for row in rows) else level
+
+
 def estimate(metric: Metric, series: Series, level: float = 0.95) -> intervals.Estimate:
     """Estimate the value of a cell."""
+    level = level_of(level, series)
     if metric.samples == "exact":
         value = float(series.values[0])
         if is_exact(metric, series):
@@ -55,17 +65,24 @@ def compare(metric: Metric, ours: Series, theirs: Series, level: float = 0.95) -
 
     Raises ``ValueError`` where they were evaluated on different items.
     """
-    kind = metric.compare
+    kind, own_level = metric.compare, level_of(level, ours, theirs)
     if metric.samples == "per_set":
-        return whole_set.compare(ours.resampled[0], theirs.resampled[0], kind, level)
+        found = whole_set.compare(ours.resampled[0], theirs.resampled[0], kind, own_level)
+        return found if own_level == level else _with_p_at_a_look(found)
     if metric.samples == "per_item":
         if kind == "difference":
-            return over_items.paired_difference(ours.values, theirs.values, level)
-        return over_items.ratio_of_means(ours.values, theirs.values, kind, level)
+            found = over_items.paired_difference(ours.values, theirs.values, own_level)
+        else:
+            found = over_items.ratio_of_means(ours.values, theirs.values, kind, own_level)
+        return found if own_level == level else _with_p_at_a_look(found)
     compared = intervals.exact_or_none(float(ours.values[0]), float(theirs.values[0]), kind)
     if compared is None or (is_exact(metric, ours) and is_exact(metric, theirs)):
         return compared
     return evolve(compared, ci=None, method="", reason=UNKNOWN_ERROR[metric.phase])
+
+
+def _with_p_at_a_look(compared: intervals.Difference) -> intervals.Difference:
+    return evolve(compared, p=None if compared.p is None else p_at_a_look(compared.p))
 
 
 def are_identical(
@@ -91,12 +108,13 @@ def pairwise(metric: Metric, rows: Sequence[Series]) -> tuple[Floats, Floats]:
 
     NaN where a pair has no interval.
     """
-    is_relative = metric.compare != "difference"
+    is_relative, level = metric.compare != "difference", level_of(0.95, *rows)
     if metric.samples == "per_set":
-        return whole_set.pairwise([row.resampled[0] for row in rows], relative=is_relative)
+        return whole_set.pairwise([row.resampled[0] for row in rows], relative=is_relative, level=level)
     if metric.samples == "per_item":
         items = [row.values for row in rows]
-        return over_items.pairwise_ratios(items) if is_relative else over_items.pairwise_differences(items)
+        all_pairs = over_items.pairwise_ratios if is_relative else over_items.pairwise_differences
+        return all_pairs(items, level)
     values = np.array([row.values[0] for row in rows])
     values = logs(values) if is_relative else values
     exact = np.array([is_exact(metric, row) for row in rows])

@@ -165,7 +165,7 @@ def pairwise(samples: Sequence[Resampled], *, relative: bool, level: float = 0.9
 
 
 def mean_over_builds(
-    builds: Sequence[Resampled], baseline: Resampled | None, *, relative: bool
+    builds: Sequence[Resampled], baseline: Resampled | None, *, relative: bool, level: float = 0.95
 ) -> BuildsMean:
     """Estimate the mean over builds of one cell, or of their differences from the baseline.
 
@@ -187,7 +187,7 @@ def mean_over_builds(
         theirs = items.Scale(extent[count], spread[count])
         step = _step_between(largest, theirs, over_items, joined[0])
     values = stack.values[ours] - (0.0 if baseline is None else stack.values[count])
-    return over_builds.mean_over_builds(values, over_items, float(step))
+    return over_builds.mean_over_builds(values, over_items, float(step), level)
 
 
 def _why_no_interval(sample: Resampled) -> str:

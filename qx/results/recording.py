@@ -78,10 +78,12 @@ class Series:
     resampled: tuple[Resampled, ...] = field(default=(), eq=False)
     #: Whether the samples are derived, and only from values without sampling error.
     exact: bool = False
+    #: Whether the widths of intervals decided how many items there are (``--quality-precision``).
+    looked: bool = False
     details: tuple[JsonMapping, ...] = ()
 
     @classmethod
-    def plain(cls, samples: PlainSamples, *, exact: bool = False) -> Series:
+    def plain(cls, samples: PlainSamples, *, exact: bool = False, looked: bool = False) -> Series:
         """Make a series from what a metric returned.
 
         For a statistic of the whole set the groups have become ``resampled``.
@@ -96,6 +98,7 @@ class Series:
             group_names=samples.group_names,
             resampled=tuple(Resampled(**asdict(plain, recurse=False)) for plain in samples.resampled),
             exact=exact,
+            looked=looked,
             details=(samples.details,),
         )
 
@@ -192,8 +195,9 @@ class Recording:
                     arrays[f"{prefix}|groups"] = series.groups
                 if series.group_names:
                     arrays[f"{prefix}|group_names"] = np.array(series.group_names)
-                if series.exact:
-                    arrays[f"{prefix}|exact"] = np.array([True])
+                for part in _SWITCHES:
+                    if getattr(series, part):
+                        arrays[f"{prefix}|{part}"] = np.array([True])
                 for part, array in _to_arrays(series.resampled).items():
                     arrays[f"{prefix}|{part}"] = array
         for cell, outputs in self.outputs.items():
@@ -257,6 +261,8 @@ class Recording:
 
 
 _PARTS = ("values", "wave", "round", "position")
+#: Parts of a series that are true or false; those that are false are not written.
+_SWITCHES = ("exact", "looked")
 #: Fields of a ``Resampled`` that are numbers, and those that are arrays.
 _SET_NUMBERS, _SET_ARRAYS = ("value", "items", "step"), ("influence", "draws")
 #: Names of all arrays of resampled sets, after ``set_``; and of those that hold whole numbers.
@@ -301,7 +307,7 @@ def _check_header(header: Header) -> None:
     """Raise ``ValueError`` unless an array with this header can belong to a recording."""
     name, shown = NAMES.fullmatch(header.name), to_line(header.name, ROOM)
     part = None if name is None else name["part"]
-    parts = (None, *_PARTS, "groups", "group_names", "exact", *(f"set_{part}" for part in _SET_PARTS))
+    parts = (None, *_PARTS, "groups", "group_names", *_SWITCHES, *(f"set_{part}" for part in _SET_PARTS))
     if name is None or part not in parts or not _is_point(name["point"]):
         raise ValueError(f"its array {shown!r} is not called CELL|METRIC|POINT|WHAT or CELL|outputs|NAME")
     dtype, shape = header.dtype, header.shape
@@ -317,7 +323,7 @@ def _check_header(header: Header) -> None:
         raise ValueError(f"{shown} must be an array of numbers, not {dtype} of shape {shape}")
     elif part is not None and part != "values" and len(shape) != 1:
         raise ValueError(f"{shown} must be a row of numbers, not of shape {shape}")
-    elif part == "exact":
+    elif part in _SWITCHES:
         if dtype.kind != "b" or shape != (1,):
             raise ValueError(f"{shown} must be true or false, not {dtype} of shape {shape}")
     elif part in (*_PARTS[1:], "groups", *_SET_INTEGERS) and dtype.kind not in "iu":
@@ -383,8 +389,13 @@ def _read_series(archive: Archive, headers: Mapping[str, Header], prefix: str) -
         groups=parts.get("groups"),
         group_names=names,
         resampled=_read_resampled(archive, headers, prefix, len(names)),
-        exact=f"{prefix}|exact" in headers and bool(archive.array(f"{prefix}|exact").all()),
+        exact=_is_set(archive, headers, f"{prefix}|exact"),
+        looked=_is_set(archive, headers, f"{prefix}|looked"),
     )
+
+
+def _is_set(archive: Archive, headers: Mapping[str, Header], name: str) -> bool:
+    return name in headers and bool(archive.array(name).all())
 
 
 def _to_arrays(resampled: tuple[Resampled, ...]) -> dict[str, Array]:

@@ -94,7 +94,7 @@ def mean_over_builds(
     step : float
         How far one more item may move the mean (``qx.statistics.items``).
     level : float
-        Confidence level, at most 0.95.
+        Confidence level, 0.95 or little more: above it the two tails together are held, not each.
 
     Returns
     -------

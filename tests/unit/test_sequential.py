@@ -10,9 +10,12 @@ from scipy.special import ndtr
 
 from qx.statistics.sequential import (
     boundaries,
+    items_at_looks,
     items_for_power,
+    level_at_a_look,
     levels,
     obrien_fleming,
+    p_at_a_look,
     pocock,
     power_of_items,
 )
@@ -70,3 +73,29 @@ def test_items_and_power_are_each_others_inverse() -> None:
     items = items_for_power(0.2, 0.005, 0.05 / 3, 0.97)
     power, less = (power_of_items(0.2, 0.005, 0.05 / 3, count) for count in (items, items - 1))
     assert power >= 0.97 > less
+
+
+@pytest.mark.parametrize(
+    ("total", "size", "least", "expected"),
+    [
+        (10_000, 100, 200, (700, 1300, 2500, 5000, 10_000)),
+        (10_000, 100, 1400, (2500, 5000, 10_000)),
+        # Rounded up to whole batches, 300 of 500 would follow on 200 too soon.
+        (2000, 100, 200, (200, 500, 1000, 2000)),
+        (500, 7, 600, (500,)),
+        (50, 50, 10, (50,)),
+    ],
+)
+def test_looks_are_at_whole_batches_each_with_twice_the_items(
+    total: int, size: int, least: int, expected: tuple[int, ...]
+) -> None:
+    """The last is at all items, and none is where no interval can be narrow enough."""
+    assert items_at_looks(total, size, least) == expected
+
+
+def test_an_interval_at_a_look_misses_by_three_tails_at_most() -> None:
+    """Each of them has a third of the error, and p is below 5 % where the interval excludes 0."""
+    tail = (1 - level_at_a_look(0.95)) / 2
+    assert 3 * tail == pytest.approx(0.05)
+    assert p_at_a_look(2 * tail) == pytest.approx(0.05)
+    assert p_at_a_look(0.9) == 1.0
