@@ -28,6 +28,7 @@ from qx.leftovers import temporary_folder
 from qx.processes.logs import logs_in_cache
 from qx.results import results_file
 from qx.results.constraints import OPTIONS, read_constraints
+from qx.results.quality_precision import QualityPrecision, read_quality_precision
 from qx.runner import run as run_request
 from qx.runner.request import DEFAULT_BATCH_SIZES, Request
 from qx.storage.holding import hold_folder
@@ -69,6 +70,7 @@ def run(
     threads: int | Sequence[int] = 1,
     device: str = "cpu",
     precision: float = 0.01,
+    quality_precision: str | float | None = None,
     budget: float | None = None,
     max_time: float | str | None = None,
     quick: bool = False,
@@ -150,6 +152,10 @@ def run(
         Device that serves: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. The configs that are for it take part.
     precision : float
         Relative half-width that the 95 % interval of every speedup is to reach.
+    quality_precision : str or float, optional
+        Half-width of the 95 % interval of the quality of every config against the baseline at which the
+        evaluation ends: ``"0.2pt"`` for shares, a number for other metrics. By default all items are
+        evaluated.
     budget : float, optional
         Seconds of all launches.
     max_time : float or str, optional
@@ -335,6 +341,7 @@ def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data:
         threads=_integers(arguments["threads"]),
         device=arguments["device"],
         precision=arguments["precision"],
+        quality_precision=_quality_precision(arguments["quality_precision"]),
         budget=arguments["budget"],
         max_time=None if arguments["max_time"] is None else to_seconds(arguments["max_time"], "--max-time"),
         quick=arguments["quick"],
@@ -347,6 +354,10 @@ def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data:
         yes=arguments["yes"],
         command=(_call(arguments),),
     )
+
+
+def _quality_precision(value: str | float | None) -> QualityPrecision | None:
+    return read_quality_precision(None if value is None else str(value))
 
 
 def _strings(value: str | Sequence[str]) -> tuple[str, ...]:

@@ -247,7 +247,8 @@ def _counts(ours: WorkloadRecord, base: WorkloadRecord) -> str:
     """Return the numbers of items that were evaluated, where both are known and differ; else nothing."""
     if ours.items is None or base.items is None or ours.items == base.items:
         return ""
-    advice = ", --eval-n draws as many" if ours.total_items == base.total_items is not None else ""
+    can_draw = ours.total_items == base.total_items is not None and ours.looks is None and base.looks is None
+    advice = ", --eval-n draws as many" if can_draw else ""
     numbers = evaluated_items(ours), evaluated_items(base).removesuffix(" items")
     return f"{' against '.join(numbers)}{advice}; "
 

@@ -61,8 +61,8 @@ def _by_length(folders: Mapping[int, str] | JsonMapping) -> dict[int, str]:
     return {int(length): str(folder) for length, folder in folders.items()}
 
 
-def _without(references: Iterable[Reference], name: str) -> tuple[Reference, ...]:
-    return tuple(reference for reference in references if reference.name != name)
+def _without(references: Iterable[Reference], *names: str) -> tuple[Reference, ...]:
+    return tuple(reference for reference in references if reference.name not in names)
 
 
 @frozen(kw_only=True)
@@ -166,6 +166,8 @@ class DataJob(LoadingJob["DataAnswer"]):
     calibration_data: str | None = None
     #: Number of evaluation items that are drawn; 0 for all, None where the workload decides.
     eval_n: int | None = None
+    #: Whether the evaluation items are laid down in an order of which every beginning is a fair sample.
+    in_fair_order: bool = False
     #: Whether the evaluation split has its targets.
     targets: bool = True
     #: The sizes of the calibration splits, in images.
@@ -325,6 +327,10 @@ class EvaluateJob(ArtifactJob["EvaluateAnswer"]):
 
     do: ClassVar[str] = "evaluate"
     batch_size: int
+    #: Number of the first items that are evaluated; None for all.
+    items: int | None = None
+    #: Whether more items may be evaluated later, whose outputs then follow behind those of these items.
+    grows: bool = False
     #: What was recorded of the build, for metrics of the build.
     steps: tuple[BuildStep, ...] = field(default=(), converter=to_steps)
     build_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
@@ -345,13 +351,13 @@ class EvaluateJob(ArtifactJob["EvaluateAnswer"]):
         """The metrics of all phases, in the order in which they are measured."""
         return (*self.build_metrics, *self.artifact_metrics, *self.prediction_metrics)
 
-    def without(self, metric: str) -> EvaluateJob:
-        """Return the same job without a metric."""
+    def without(self, *metrics: str) -> EvaluateJob:
+        """Return the same job without some metrics."""
         return evolve(
             self,
-            build_metrics=_without(self.build_metrics, metric),
-            artifact_metrics=_without(self.artifact_metrics, metric),
-            prediction_metrics=_without(self.prediction_metrics, metric),
+            build_metrics=_without(self.build_metrics, *metrics),
+            artifact_metrics=_without(self.artifact_metrics, *metrics),
+            prediction_metrics=_without(self.prediction_metrics, *metrics),
         )
 
 
@@ -395,6 +401,8 @@ class DeriveJob(Job["DeriveAnswer"]):
     baseline_outputs: str | None = None
     #: The folder of the evaluation split, for its targets; None: no targets.
     inputs: str | None = None
+    #: Number of its first items that were evaluated; None for all.
+    items: int | None = None
     #: Points at which metrics are derived that are measured at each point.
     points: tuple[Point, ...] = field(converter=_points)
     metrics: tuple[Reference, ...] = field(default=(), converter=_references)

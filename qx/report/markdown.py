@@ -111,6 +111,7 @@ def _workload(view: View, level: str) -> Iterator[str]:
         *wording.differing_in_rounds(view, MARKUP),
         *wording.deaths(view, MARKUP),
         *wording.unkept_outputs(view),
+        *wording.item_looks(view, MARKUP),
     ]:
         yield bullets(remarks)
 

@@ -306,5 +306,5 @@ def _measuring(view: View, drawing: Drawing) -> Iterator[str]:
         *wording.differing_in_rounds(view, MARKUP),
         *wording.deaths(view, MARKUP),
     )
-    for remark in (*remarks, *wording.unkept_outputs(view)):
+    for remark in (*remarks, *wording.unkept_outputs(view), *wording.item_looks(view, MARKUP)):
         yield drawing.sentence(remark, "- ")

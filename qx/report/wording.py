@@ -17,8 +17,10 @@ from qx.report import threads
 from qx.report.precision import budget_in_words, reached
 from qx.results import numbers
 from qx.results.columns import ANOTHER_NETWORK, View
+from qx.results.quality_precision import words_of
 from qx.results.records import NOT_APPLICABLE, Comparison, Measurement
 from qx.results.run_record import Measuring, WorkloadRecord
+from qx.statistics.sequential import level_at_a_look
 from qx.values import OptionValues
 
 #: Number of names that a row of a table has room for.
@@ -461,6 +463,22 @@ def measuring(view: View, markup: Markup) -> str:
             f"{markup.text(reason)}."
         )
     return text
+
+
+def item_looks(view: View, markup: Markup) -> Iterator[str]:
+    """Say after how many items the evaluation ended, where a precision was asked for, and why."""
+    for workload in view.results.run.workloads.values():
+        if (looks := workload.looks) is None:
+            continue
+        cell = "" if looks.widest_cell is None else markup.name(view.name(looks.widest_cell))
+        judge = view.results.metrics.get(looks.metric or "")
+        numbers_of_items = listed([f"{number:,}" for number in looks.planned])
+        looked = (
+            f" Widths were looked at after {numbers_of_items} items, which were fixed in advance, so "
+            f"intervals over items are computed at {100 * level_at_a_look(0.95):.1f} % to hold with 95 %."
+        )
+        sentence = words_of(looks, judge, cell)
+        yield f"{sentence[:1].upper()}{sentence[1:]}.{looked if len(looks.planned) > 1 else ''}"
 
 
 def unkept_outputs(view: View) -> Iterator[str]:

@@ -106,6 +106,29 @@ class Measuring:
 
 
 @frozen(kw_only=True)
+class ItemLooks:
+    """After how many items the evaluation of a workload ended, where a precision was asked for."""
+
+    #: Half-width that the interval of every difference from the baseline was to have, as the user wrote it.
+    precision: str
+    #: Metric of the answers that it is about; None where none has values of the baseline.
+    metric: str | None
+    #: Numbers of items after which widths were looked at, the last of them all items.
+    planned: tuple[int, ...]
+    #: Number of items after which the evaluation ended.
+    items: int
+    #: Whether every interval was narrow enough then.
+    is_reached: bool
+    #: Whether it ended because the time of the run would not have been enough for the next look.
+    is_out_of_time: bool = False
+    #: Half of the widest interval, in the metric's unit; None where a cell has none. The cell that it is of.
+    widest: float | None = None
+    widest_cell: str | None = None
+    #: Seconds that the items that were left out would probably have taken; None where they are not known.
+    seconds_saved: float | None = None
+
+
+@frozen(kw_only=True)
 class WorkloadRecord:
     """One workload of a run. Of a workload that could not be prepared only the first two fields are known."""
 
@@ -119,6 +142,8 @@ class WorkloadRecord:
     items: int | None = None
     #: Number of items that they were drawn from; None where that was not recorded.
     total_items: int | None = None
+    #: After how many items the evaluation ended, where ``--quality-precision`` was set.
+    looks: ItemLooks | None = None
     #: Number of items that there were to calibrate with; None where that was not recorded.
     training_items: int | None = None
     classes: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -31,6 +32,7 @@ from qx.results.run_record import (
 from qx.runner.evaluation import evaluation_batch_size
 from qx.runner.journal import Journal, SittingHead
 from qx.runner.measure.plan import ENDED_BY, INTERRUPTED, Measured
+from qx.runner.preparation import Prepared
 from qx.runner.request import Chosen, Request, config, metric
 from qx.runner.workload_run import WorkloadRun
 from qx.values import JsonObject
@@ -247,13 +249,14 @@ def _workload_record(
         source=prepared.source,
         items=prepared.items,
         total_items=prepared.total_items,
+        looks=workload_run.looks,
         training_items=prepared.training_items,
         classes=tuple(prepared.classes),
         parameters=prepared.parameters,
         weights_sha256=prepared.weights_sha256,
         trained=prepared.trained,
         task=prepared.task.name,
-        evaluation_sha256=prepared.evaluation.name,
+        evaluation_sha256=_digest_of_items(prepared, workload_run),
         evaluation_batch_size=evaluation_batch_size(prepared),
         outputs_not_kept=size if size > MOST_OUTPUT_BYTES else None,
         calibrations={
@@ -267,6 +270,13 @@ def _workload_record(
         },
         measuring=measuring if workload_run.is_one_of_several else None,
     )
+
+
+def _digest_of_items(prepared: Prepared, workload_run: WorkloadRun) -> str:
+    """Return the SHA-256 of the items that were evaluated: of the first of a split one from its own."""
+    if prepared.items >= max(workload_run.planned_items, default=0):
+        return prepared.evaluation.name
+    return hashlib.sha256(f"{prepared.evaluation.name} {prepared.items}".encode()).hexdigest()
 
 
 def _measuring(request: Request, measured: Measured) -> Measuring:

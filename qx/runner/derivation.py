@@ -68,6 +68,7 @@ def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], Metric
                 outputs=_outputs(workload_run, cell),
                 baseline_outputs=_outputs(workload_run, baseline) if baseline in paths else None,
                 inputs=str(workload_run.ready.evaluation),
+                items=workload_run.ready.items,
                 points=workload_run.points(request.points),
                 metrics=references(entries),
                 metric_options=run.chosen.metric_options,
@@ -95,7 +96,7 @@ def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], Metric
                 # A derived value is exact if all metrics that it is derived from are.
                 is_exact = exact.issuperset(measurement.read)
                 record = records[measurement.figure.metric]
-                _record(recording, cell, measurement, record, failures, is_exact)
+                _record(workload_run, recording, cell, measurement, record, failures, is_exact)
     return failures
 
 
@@ -105,6 +106,7 @@ def _outputs(workload_run: WorkloadRun, cell: str) -> str | None:
 
 
 def _record(
+    workload_run: WorkloadRun,
     recording: Recording,
     cell: str,
     measurement: DerivedMeasurement,
@@ -119,7 +121,8 @@ def _record(
         if failure := sample_failure(record, samples, items, _waves(recording, cell)):
             failures[cell, record.name] = failure
         else:
-            recording.add(cell, measurement.figure, Series.plain(samples, exact=is_exact))
+            series = Series.plain(samples, exact=is_exact, looked=workload_run.is_looked_at(record))
+            recording.add(cell, measurement.figure, series)
 
 
 def _waves(recording: Recording, cell: str) -> int:

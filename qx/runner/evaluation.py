@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from qx.contract.figures import Figure
 from qx.contract.records import Metric
@@ -35,8 +37,12 @@ from qx.worker.memory import MIB
 from qx.worker.output_files import ANSWERS, read_outputs, room_needed
 from qx.worker.samples import stage_of
 
+R = TypeVar("R")
+
 #: Names in the folder of an evaluation: its finished steps, and the outputs of the model. The step of these.
 FINISHED, MODEL, PREDICT = "finished", "model", "predict"
+#: Fields of a job that do not decide its result, or do by their content alone. Items grow from look to look.
+UNDECIDING = ("artifact", "inputs", "lengths", "outputs", "finished", "compiled", "items", "grows")
 #: Number of items evaluated in one call, unless their inputs or their outputs take more than this many bytes:
 #: the activations of a network take many times as much memory as these.
 BATCH_SIZE, BATCH_BYTES = 100, 16 << 20
@@ -86,16 +92,10 @@ def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evalua
     """Return for each cell its failure, or its failed metrics and the memory that a launch takes."""
     request, cells = run.request, workload_run.successful_builds()
     run.reporter.phase("evaluate", f"{workload_run.ready.items} items, {len(cells)} cells")
-    shares = dict.fromkeys(cells, 0.0)
+    records = {entry.name: metric(entry) for entry in run.chosen.metrics}
     hangs = Hangs()
 
-    def evaluate(cell: str) -> Failure | EvaluationResult:
-        def progress(done: float, text: str) -> None:
-            shares[cell] = done
-            ready = sum(share >= 1 for share in shares.values())
-            text = f"{ready} of {len(shares)}, {workload_run.cells[cell].row}"
-            run.reporter.step(sum(shares.values()) / len(shares), text)
-
+    def evaluate(cell: str, progress: Progress) -> Failure | EvaluationResult:
         build = workload_run.builds[cell]
         try:
             evaluation = evaluate_artifact(run, workload_run, cell, build, hangs, progress)
@@ -106,7 +106,8 @@ def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evalua
             run.recording.answer_traces[cell] = evaluation.answers
         workload_run.outputs[cell] = evaluation.outputs
         for name, samples in evaluation.samples.items():
-            run.recording.add(cell, Figure(name), Series.plain(samples))
+            series = Series.plain(samples, looked=workload_run.is_looked_at(records[name]))
+            run.recording.add(cell, Figure(name), series)
         own = [size for entry in run.chosen.metrics for size in metric(entry).batch_sizes]
         scale = max((*request.batch_sizes, *own)) / evaluation_batch_size(workload_run.ready)
         serving = evaluation.serving
@@ -118,9 +119,27 @@ def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evalua
             evaluation.failures, launch_bytes, device_bytes, serving.kinds, serving.refused_lengths
         )
 
-    most = run.most_side_by_side(usable_cpus() // workload_run.threads, workload_run.ready.parameters)
-    with run.processes.side_by_side(most) as pool:
-        futures = {cell: pool.submit(evaluate, cell) for cell in cells}
+    return over_cells(run, workload_run, evaluate)
+
+
+def cells_side_by_side(run: Run, workload_run: WorkloadRun) -> int:
+    """Return how many cells of a workload are evaluated at once."""
+    return run.most_side_by_side(usable_cpus() // workload_run.threads, workload_run.ready.parameters)
+
+
+def over_cells(run: Run, workload_run: WorkloadRun, evaluate: Callable[[str, Progress], R]) -> dict[str, R]:
+    """Return what ``evaluate`` gives for each built cell, as many side by side as there are processors."""
+    cells = workload_run.successful_builds()
+    shares = dict.fromkeys(cells, 0.0)
+
+    def progress(cell: str, done: float, text: str) -> None:
+        shares[cell] = done
+        ready = sum(share >= 1 for share in shares.values())
+        text = f"{ready} of {len(shares)}, {workload_run.cells[cell].row}"
+        run.reporter.step(sum(shares.values()) / len(shares), text)
+
+    with run.processes.side_by_side(cells_side_by_side(run, workload_run)) as pool:
+        futures = {cell: pool.submit(evaluate, cell, partial(progress, cell)) for cell in cells}
         return {cell: future.result() for cell, future in futures.items()}
 
 
@@ -147,19 +166,26 @@ def evaluate_artifact(
     hangs: Hangs,
     progress: Progress | None = None,
     seed: int | None = None,
+    only: Collection[str] | None = None,
 ) -> Evaluation:
     """Evaluate the artifact of a build of a cell in a process. Raises ``Failure``.
 
     One that an earlier sitting has finished is read from its folder, and one that it has begun goes on where
     it was. The outputs lie in a folder of their own, which stays until the run ends; those of a further
-    build, which has a ``seed``, are removed.
+    build, which has a ``seed``, are removed. With ``only`` no other metrics than these are measured, and the
+    evaluation is not finished by that.
     """
     key = _key(run, workload_run, cell, build, seed)
     place = run.outputs / key
     job = _job(run, workload_run, cell, build, place / FINISHED, place / MODEL)
+    if job.grows:
+        # What was measured of fewer items is no result of these.
+        job = evolve(job, finished=f"{job.finished}-{job.items}")
+    if only is not None:
+        job = job.without(*(metric.name for metric in job.metrics if metric.name not in only))
     journal = run.journal
     failures: dict[str, MetricFailure]
-    if is_finished := journal.has_evaluation(key):
+    if is_finished := only is None and journal.has_evaluation(key):
         finished = Finished(job.finished)
         measured = {
             metric.name: read_step(finished, stage_of(metric.name), Measurement) for metric in job.metrics
@@ -189,7 +215,7 @@ def evaluate_artifact(
         elif not job.makes_answers:
             remove_tree(place / MODEL / ANSWERS)
     samples, more_failures = _checked_samples(measured, run.chosen, workload_run.ready.items)
-    if not is_finished and not failures and not more_failures:
+    if only is None and not is_finished and not failures and not more_failures:
         # What has failed is tried again in another sitting, with the outputs that there are.
         journal.finish_evaluation(EvaluationRecord(cell=cell, seed=seed, key=key))
     answers = _traces_of_answers(workload_run, place / MODEL / ANSWERS)
@@ -217,23 +243,20 @@ def _key(run: Run, workload_run: WorkloadRun, cell: str, build: Build, seed: int
     job = _job(run, workload_run, cell, build, Path(), Path())
     deciding = {
         "cell": [cell, seed],
-        "job": {
-            name: value
-            for name, value in asdict(job).items()
-            if name not in ("artifact", "inputs", "lengths", "outputs", "finished", "compiled")
-        },
+        "job": {name: value for name, value in asdict(job).items() if name not in UNDECIDING},
         "build": [build.key, build.content],
         "inputs": Path(job.inputs).name,
         "lengths": {str(length): Path(folder).name for length, folder in job.lengths.items()},
+        "looks": workload_run.planned_items,
     }
     return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 def _make_ready(place: Path, job: EvaluateJob) -> None:
     """Make the folder of an evaluation; of one that was begun, forget the metrics that failed."""
-    folder = place / FINISHED
-    folder.mkdir(parents=True, exist_ok=True)
-    finished = Finished(str(folder))
+    assert job.finished is not None
+    Path(job.finished).mkdir(parents=True, exist_ok=True)
+    finished = Finished(job.finished)
     for reference in job.metrics:
         step = stage_of(reference.name)
         try:
@@ -244,7 +267,8 @@ def _make_ready(place: Path, job: EvaluateJob) -> None:
     try:
         if PREDICT in finished:
             finished.read(PREDICT, Serving)
-            read_outputs(place / MODEL)
+            if any(len(array) != job.items for array in read_outputs(place / MODEL).values()):
+                raise ValueError("outputs of other items")
     except (OSError, ValueError, RecursionError):
         finished.forget(PREDICT)
 
@@ -281,6 +305,8 @@ def _job(
         inputs=str(workload_run.ready.evaluation),
         lengths={length: str(folder) for length, folder in workload_run.ready.lengths.items()},
         batch_size=evaluation_batch_size(workload_run.ready),
+        items=workload_run.ready.items,
+        grows=len(workload_run.planned_items) > 1,
         steps=build.steps,
         build_metrics=references(workload_run.metrics_of(run.chosen, "build")),
         layers=build.manifest.layers,

@@ -17,7 +17,7 @@ from qx.results.recording import Series
 from qx.runner.blame import Hangs
 from qx.runner.builds import Build, build
 from qx.runner.evaluation import Evaluation, evaluate_artifact
-from qx.runner.request import config
+from qx.runner.request import config, metric
 from qx.runner.workload_run import Run, WorkloadRun
 
 #: A cell, and the seed of a build of it.
@@ -82,7 +82,7 @@ def evaluate_further(run: Run, workload_run: WorkloadRun) -> None:
     if not pairs:
         return
     run.reporter.phase("evaluate", f"{workload_run.ready.items} items, {len(pairs)} further builds")
-    hangs = Hangs()
+    hangs, records = Hangs(), {entry.name: metric(entry) for entry in run.chosen.metrics}
 
     def carry_out(cell: str, seed: int) -> Evaluation:
         result = workload_run.further[cell, seed]
@@ -96,7 +96,8 @@ def evaluate_further(run: Run, workload_run: WorkloadRun) -> None:
             _report(run, workload_run, cell, seed, result)
             continue
         for name, samples in result.samples.items():
-            run.recording.add_further(cell, seed, Figure(name), Series.plain(samples))
+            series = Series.plain(samples, looked=workload_run.is_looked_at(records[name]))
+            run.recording.add_further(cell, seed, Figure(name), series)
         workload_run.further_metric_failures[cell, seed] = result.failures
         for name, failure in result.failures.items():
             label = f"{workload_run.label(cell)}, build with seed {seed}"

@@ -26,7 +26,7 @@ from qx.leftovers import remove_tree
 from qx.processes.answers import to_fields
 from qx.processes.structuring import structure
 from qx.results.recording import Recording
-from qx.results.run_record import Death, Unsteady
+from qx.results.run_record import Death, ItemLooks, Unsteady
 from qx.storage import strict_json
 from qx.storage.digests import Damaged, check_digests, write_digests
 from qx.storage.journal_file import JournalFile, read_records
@@ -38,6 +38,8 @@ R = TypeVar("R")
 FOLDER, ASIDE = "journal", "journal-earlier"
 #: Names in it: the file of records, and the folder of the evaluations.
 FILE, EVALUATIONS = "records", "evaluations"
+#: Plurals that have no s at their end.
+PLURALS = {"look at items": "looks at items"}
 #: What ends the JSON of a record; arrays may follow.
 BREAK = b"\n"
 
@@ -106,6 +108,19 @@ class EvaluationRecord:
 
 
 @frozen(kw_only=True)
+class ItemLookRecord:
+    """A look at the widths of intervals after so many items of a workload, all of whose cells have them.
+
+    The outputs of these items lie in the folders of the evaluations, which say themselves how far they are.
+    """
+
+    workload: str
+    looks: ItemLooks
+    #: SHA-256 of what was evaluated, by cell, as in ``BuildRecord``.
+    builds: Mapping[str, str]
+
+
+@frozen(kw_only=True)
 class GroupsRecord:
     """The cells that share waves, of a workload."""
 
@@ -157,12 +172,13 @@ KINDS: Mapping[str, type] = {
     "prepared": PreparedRecord,
     "build": BuildRecord,
     "evaluation": EvaluationRecord,
+    "item look": ItemLookRecord,
     "groups": GroupsRecord,
     "wave": WaveRecord,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}
 #: Kinds that are finished work, which is worth resuming.
-FINISHED = (BuildRecord, EvaluationRecord, WaveRecord)
+FINISHED = (BuildRecord, EvaluationRecord, ItemLookRecord, WaveRecord)
 
 
 class JournalError(UsageError):
@@ -430,7 +446,11 @@ def words_of_resumed(journal: Journal) -> str:
         "evaluation": len({record.key for record in journal.of(EvaluationRecord)}),
         "wave": len(journal.of(WaveRecord)),
     }
-    words = ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items())
+    if looks := len(journal.of(ItemLookRecord)):
+        counts["look at items"] = looks
+    words = ", ".join(
+        f"{count} {name if count == 1 else PLURALS.get(name, name + 's')}" for name, count in counts.items()
+    )
     torn = f"; {journal.torn:,} bytes that were not written whole are dropped" if journal.torn else ""
     return f"resuming the run of {journal.head.started}, which has finished {words}{torn}"
 

@@ -395,6 +395,7 @@ def _jobs(
         data=str(folder) if folder else None,
         calibration_data=str(request.calibration_data.absolute()) if request.calibration_data else None,
         eval_n=request.eval_n,
+        in_fair_order=request.quality_precision is not None,
         offline=inspect_job.offline,
         cache=str(open_cache(request.trust_cache)),
         targets=weights is not None

@@ -22,6 +22,7 @@ from qx.host.catalogue import unknown
 from qx.host.host import Entry, Host, Reference
 from qx.results.cells import CellId, part_name
 from qx.results.constraints import Constraint, check_constraints
+from qx.results.quality_precision import QualityPrecision
 from qx.runner import settings
 from qx.runner.models import FORMS, entry_of_model, to_model
 from qx.runner.settings import Variant
@@ -101,6 +102,8 @@ class Request:
     offline: bool = False
     #: A cache folder that is used although other users can write to it.
     trust_cache: Path | None = None
+    #: How well the quality of every config is to be known; None: as well as all items say.
+    quality_precision: QualityPrecision | None = None
     #: The relative half-width that the 95 % interval of every speedup should reach.
     precision: float = 0.01
     #: Budget of all launches in seconds; None: by the number of configs.

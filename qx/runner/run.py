@@ -27,6 +27,7 @@ from qx.runner.derivation import derive_metrics
 from qx.runner.devices import open_run_device
 from qx.runner.evaluation import check_room, evaluate_cells
 from qx.runner.further import build_further, evaluate_further
+from qx.runner.item_looks import check_quality_precision, evaluate_until_narrow
 from qx.runner.journal import Journal, SittingHead, now
 from qx.runner.measure.shares import BudgetShares
 from qx.runner.measure.timing import measure_cells
@@ -109,6 +110,7 @@ def run(
             reporter.say(f"left out, because they train for minutes: {names} (--all takes every config)")
         prepared = [workload_run for workload_run in workload_runs if workload_run.prepared is not None]
         check_room(this_run, prepared)
+        check_quality_precision(this_run, prepared)
         if shares is not None:
             shares.workloads = shares.to_come = len(prepared)
         for phase, steps in PHASES.items():
@@ -173,7 +175,7 @@ def outputs_folder(request: Request, journal: Journal | None = None) -> Iterator
 #: The phases that follow the preparation of the workloads in this order, each with its steps.
 PHASES: Mapping[str, Sequence[Callable[[Run, WorkloadRun], None]]] = {
     "build": (build_cells, build_further),
-    "evaluate": (evaluate_cells, evaluate_further),
+    "evaluate": (evaluate_until_narrow, evaluate_cells, evaluate_further),
     "measure": (measure_cells,),
     "derive": (derive_metrics,),
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from attrs import Factory, define, evolve, frozen
 
 from qx.contract.figures import Point
+from qx.contract.records import Metric
 from qx.contract.tasks import CLASSIFICATION
 from qx.host.host import Entry, Host
 from qx.processes.answers import MetricFailure
@@ -17,6 +18,7 @@ from qx.processes.logs import Logs, Subject, log_hint
 from qx.processes.workers import Failure, Processes
 from qx.results.cells import CellId
 from qx.results.recording import Recording
+from qx.results.run_record import ItemLooks
 from qx.runner.builds import Build
 from qx.runner.devices import RunDevice
 from qx.runner.journal import Journal
@@ -96,6 +98,10 @@ class WorkloadRun:
     device_bytes: float = 0.0
     #: Folders of the outputs of the cells that were evaluated.
     outputs: dict[str, Path] = Factory(dict)
+    #: Numbers of items at which is looked whether intervals are narrow enough; empty: all are evaluated.
+    planned_items: tuple[int, ...] = ()
+    #: What was seen at the last of these looks; None before.
+    looks: ItemLooks | None = None
     #: Kinds of call of the loaded artifact beside the one that all have, by cell.
     kinds: dict[str, tuple[str, ...]] = Factory(dict)
     #: Reasons why cells are not served at lengths that the user named, by cell and length.
@@ -121,6 +127,10 @@ class WorkloadRun:
         """The prepared workload."""
         assert self.prepared is not None
         return self.prepared
+
+    def is_looked_at(self, record: Metric) -> bool:
+        """Return whether the widths of intervals decide how many items a metric has values of."""
+        return len(self.planned_items) > 1 and record.samples in ("per_item", "per_set")
 
     def points(self, points: tuple[Point, ...]) -> tuple[Point, ...]:
         """Return these points, and after them the same ones for each further kind of call that a cell has."""

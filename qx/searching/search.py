@@ -19,10 +19,10 @@ from qx.results.constraints import (
     Constraint,
     bound_of,
     check_constraints,
-    judges_answers,
     metric_of,
 )
 from qx.results.recording import Recording
+from qx.runner.judging import judges_of
 from qx.runner.layers import compare_layers, with_layers_in_float, worst_layers
 from qx.runner.one import logs_of_command
 from qx.runner.preparation import Prepared, prepare
@@ -188,20 +188,11 @@ class _Search:
 
     def _judges(self) -> list[Metric]:
         """Return the axes that can judge the answers of this workload."""
-        task = self.prepared.task.name
-        has_score = self.looks.run.request.score is not None or "score" in self.prepared.workload.hooks
-        return [
-            record
-            for record in map(metric, self.looks.run.chosen.metrics)
-            if record.axis
-            and judges_answers(record)
-            and (not record.tasks or task in record.tasks)
-            and (has_score or not record.takes_score)
-        ]
+        return judges_of(self.looks.run, self.prepared)
 
     def _choose_quality(self) -> None:
         """Find the metric that judges the answers here, and make the limits."""
-        records = sorted(self._judges(), key=lambda record: -record.quality)
+        records = self._judges()
         drop = next(one for one in self.task.constraints if one.aim == "drop")
         chosen = next((record for record in records if self._has_values(record)), None)
         if chosen is None:

@@ -101,6 +101,20 @@ class Split:
         targets = {name: array[indices] for name, array in self.targets.items()}
         return evolve(self, inputs=inputs, targets=targets)
 
+    def first(self, count: int | None) -> Split:
+        """Return the first items, without reading them; None for all."""
+        if count is None or count >= len(self):
+            return self
+        inputs = {name: array[:count] for name, array in self.inputs.items()}
+        targets = {name: array[:count] for name, array in self.targets.items()}
+        return evolve(self, inputs=inputs, targets=targets)
+
+    def reordered(self, order: NDArray[np.intp]) -> Split:
+        """Return all items in another order, with the inputs read when they are asked for."""
+        inputs = {name: Reordered(array, order) for name, array in self.inputs.items()}
+        targets = {name: array[order] for name, array in self.targets.items()}
+        return evolve(self, inputs=inputs, targets=targets)
+
     def rows(self, start: int, stop: int) -> dict[str, Array]:
         """Return a batch of inputs: items ``start`` to ``stop``, continued with the first after the last."""
         if stop <= len(self):
@@ -137,6 +151,19 @@ class Split:
                     digest.update(chunk.data)
         digest.update(json.dumps(self.classes).encode())
         return digest.hexdigest()
+
+
+class Reordered:
+    """The items of an array, or of what returns arrays when it is indexed, in another order."""
+
+    def __init__(self, array: Any, order: NDArray[np.intp]) -> None:
+        self._array, self._order = array, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, index: slice | NDArray[np.intp]) -> Array:
+        return np.asarray(self._array[self._order[index]])
 
 
 #: Number of items, and their size in bytes, that are converted at once: an array may be larger than memory.
@@ -259,3 +286,26 @@ def draw_items(labels: Any, total: int, count: int) -> NDArray[np.intp]:
     ordered = order[np.argsort(ranks[order], kind="stable")]
     places = ((np.arange(count) + random.uniform()) * total / count).astype(np.intp)
     return np.sort(ordered[places])
+
+
+def fair_order(labels: Any, total: int) -> NDArray[np.intp]:
+    """Return all indices in an order of which every beginning is a fair sample: the same each time.
+
+    In each beginning every class has its share of the items, to within one item, and each item has the same
+    chance to be in it. ``labels`` are those of all items, ``[total]``; with None, or with labels that are no
+    classes (floats, or several for an item), the order is random.
+    """
+    # As in `draw_items`: numbers that never change.
+    random = np.random.RandomState(0)
+    order = random.permutation(total)
+    classes = None if labels is None else np.asarray(labels)
+    if classes is None or classes.ndim != 1 or classes.dtype.kind not in "iub":
+        return order
+    names, of_item = np.unique(classes[order], return_inverse=True)
+    counts = np.bincount(of_item.reshape(-1), minlength=len(names))
+    places = np.empty(total)
+    # The items of a class lie at equal distances, from a random beginning on.
+    for number, offset in enumerate(random.uniform(size=len(names))):
+        members = np.flatnonzero(of_item.reshape(-1) == number)
+        places[members] = (np.arange(len(members)) + offset) / counts[number]
+    return order[np.argsort(places, kind="stable")]

@@ -18,7 +18,7 @@ from qx.processes.jobs import DataJob
 from qx.storage.cache import SPLITS, new_entry, read_entry
 from qx.storage.digests import Damaged, FileDigest
 from qx.values import Array
-from qx.worker.arrays import Split, draw_items, drawn_over_classes
+from qx.worker.arrays import Split, draw_items, drawn_over_classes, fair_order
 from qx.worker.channel import Channel
 from qx.worker.plugins import loading_workload_of, seed_everything
 
@@ -39,6 +39,8 @@ def run(job: DataJob, channel: Channel) -> None:
         seed_everything(job.seed)
         splits[split] = _checked(Split.of(workload.call("load_data", split=split)), split)
     test = _drawn(splits["test"], job.eval_n)
+    if job.in_fair_order:
+        test = test.reordered(fair_order(test.labels, len(test)))
     train = _named_alike(splits["train"], test)
     if job.calibration_data and train.classes and test.classes and train.classes != test.classes:
         shown = [", ".join(split.classes[:5]) for split in (train, test)]

@@ -75,7 +75,7 @@ def run(job: DeriveJob, channel: Channel) -> None:
     """
     own = read_recorded(Path(job.samples), job.outputs)
     baseline = read_recorded(Path(job.baseline), job.baseline_outputs)
-    items = Split.read(Path(job.inputs)) if job.inputs else None
+    items = Split.read(Path(job.inputs)).first(job.items) if job.inputs else None
     finished = Finished(job.finished)
     measured: list[DerivedMeasurement] = []
     for metric in job.metrics:

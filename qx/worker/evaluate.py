@@ -25,7 +25,7 @@ from qx.worker.channel import Channel
 from qx.worker.finished import Finished
 from qx.worker.lengths import refused_lengths
 from qx.worker.memory import MarkTaker
-from qx.worker.output_files import ANSWERS, CHUNK_SECONDS, OutputWriter, read_outputs
+from qx.worker.output_files import ANSWERS, CHUNK_SECONDS, PREDICTIONS, OutputWriter, read_outputs
 from qx.worker.outputs import checked_outputs
 from qx.worker.plugins import BoundPlugin, bind, host_for, seed_everything
 from qx.worker.probe import PROBE, SEVERAL_THREADS, hold_to_probe, probes_at_lengths
@@ -66,7 +66,7 @@ def predictions_of(job: EvaluateJob, channel: Channel) -> Predictions:
 
     These are the outputs, after the workload's ``postprocess``, beside the targets.
     """
-    split, folder = Split.read(Path(job.inputs)), Path(job.outputs)
+    split, folder = Split.read(Path(job.inputs)).first(job.items), Path(job.outputs)
     outputs = read_outputs(folder)
     stored = job.artifact
     host = host_for(job, (stored.workload,))
@@ -161,8 +161,16 @@ def _predict(job: EvaluateJob, channel: Channel) -> Serving:
             rounded_by=SEVERAL_THREADS if job.device == CPU else job.device,
         )
     channel.stage("predict")
-    split = Split.read(Path(job.inputs))
-    predict(subject, split, job.batch_size, job.artifact.loader.name, channel.progress, Path(job.outputs))
+    split = Split.read(Path(job.inputs)).first(job.items)
+    predict(
+        subject,
+        split,
+        job.batch_size,
+        job.artifact.loader.name,
+        channel.progress,
+        Path(job.outputs),
+        grows=job.grows,
+    )
     predicted = marker.mark("predict")
     channel.stage("lengths")
     refused = refused_lengths(
@@ -198,14 +206,16 @@ def predict(
     loader: str,
     progress: Callable[[float, str], None],
     folder: Path,
+    *,
+    grows: bool = False,
 ) -> None:
     """Write the outputs of all items into a folder in their order, for ``read_outputs``.
 
     The last batch is filled up with the first items. Where another process has written some of them, it goes
-    on with the next.
+    on with the next; with ``grows`` also where that one wrote those of fewer items.
     """
-    with OutputWriter(folder, len(split), loader, chunk=CHUNK_SECONDS) as writer:
+    with OutputWriter(folder, len(split), loader, chunk=CHUNK_SECONDS, grows=grows) as writer:
         for start in range(writer.written, len(split), size):
             native = subject.call(subject.prepare(split.rows(start, start + size)))
             writer.add(checked_outputs(subject.outputs(native), loader, size))
-            progress(min(1.0, (start + size) / len(split)), "predictions")
+            progress(min(1.0, (start + size) / len(split)), PREDICTIONS)

@@ -31,6 +31,8 @@ from qx.worker.outputs import require_names
 NAMES = "outputs.json"
 #: Name of a folder for what ``postprocess`` makes of the outputs, within that of the outputs.
 ANSWERS = "answers"
+#: What a worker calls what it does while it writes the outputs of one batch after another.
+PREDICTIONS = "predictions"
 #: Name of the file that says how far unfinished outputs are written, and its largest size in bytes.
 NOTE, MOST_NOTE = "written.json", 1 << 20
 #: Seconds between two of them: writing it waits for the disk.

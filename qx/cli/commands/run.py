@@ -112,6 +112,12 @@ def register(commands: Commands) -> None:
         help="half-width that the 95%% interval of every speedup is to reach (default: 0.01)",
     )
     parser.add_argument(
+        "--quality-precision",
+        metavar="AMOUNT",
+        help="end the evaluation once the quality of every config is known so well against fp32 (half-width "
+        "of the 95%% interval): 0.2pt for shares, a number such as 0.01 for others (default: all items)",
+    )
+    parser.add_argument(
         "--budget",
         type=float,
         metavar="SECONDS",
@@ -208,6 +214,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _request(arguments: argparse.Namespace) -> Request:
     from qx.amounts import to_seconds
+    from qx.results.quality_precision import read_quality_precision
     from qx.runner.request import DEFAULT_BATCH_SIZES
 
     max_time = None if arguments.max_time is None else to_seconds(arguments.max_time, "--max-time")
@@ -222,6 +229,7 @@ def _request(arguments: argparse.Namespace) -> Request:
         threads=arguments.threads or 1,
         device=arguments.device,
         precision=arguments.precision,
+        quality_precision=read_quality_precision(arguments.quality_precision),
         budget=arguments.budget,
         max_time=max_time,
         quick=arguments.quick,

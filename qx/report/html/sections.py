@@ -189,6 +189,7 @@ def _trust(view: View, content: JsonObject) -> list[str]:
         *wording.differing_in_rounds(view, MARKUP),
         *wording.deaths(view, MARKUP),
         *wording.unkept_outputs(view),
+        *wording.item_looks(view, MARKUP),
     ]
     blocks += [bullets(remarks)] if remarks else []
     blocks.append("<h3>Noise floor</h3>")
