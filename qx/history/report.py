@@ -25,34 +25,35 @@ METHOD = (
 def to_terminal_text(history: History, style: str) -> str:
     """Return what is printed, in one of tabulate's formats."""
     drawing = Drawing(style)
-    rows = [
-        [drawing.text(text) for text in row] for series in history.series for row in _rows(history, series)
+    lines = [
+        [drawing.text(text) for text in row] for series in history.series for row in rows(history, series)
     ]
-    blocks = [_head(history)]
-    if rows:
-        blocks.append(drawing.tables(HEADER, rows, keys=2))
-    rest = (textwrap.fill(text, drawing.width) for text in (*_rest(history, to_terminal), METHOD))
+    blocks = [head(history)]
+    if lines:
+        blocks.append(drawing.tables(HEADER, lines, keys=2))
+    rest = (textwrap.fill(text, drawing.width) for text in (*remarks(history, to_terminal), METHOD))
     return "\n\n".join([*blocks, *rest])
 
 
 def to_markdown(history: History) -> str:
     """Return the history in GitHub's Markdown."""
-    rows = [
+    lines = [
         [to_code_cell(row[0]), *map(to_markdown_cell, row[1:])]
         for series in history.series
-        for row in _rows(history, series)
+        for row in rows(history, series)
     ]
     blocks = [
         "# History",
-        _head(history),
-        *([table(HEADER, rows)] if rows else []),
-        *_rest(history, to_markdown_text),
+        head(history),
+        *([table(HEADER, lines)] if lines else []),
+        *remarks(history, to_markdown_text),
         METHOD,
     ]
     return "\n\n".join(blocks) + "\n"
 
 
-def _head(history: History) -> str:
+def head(history: History) -> str:
+    """Return how many runs, series and steps there are."""
     first, last = history.runs[0], history.runs[-1]
     steps = sum(len(series.steps) for series in history.series)
     noun = "step" if steps == 1 else "steps"
@@ -62,18 +63,24 @@ def _head(history: History) -> str:
     )
 
 
-def _rows(history: History, series: Series) -> Iterator[list[str]]:
+def rows(history: History, series: Series) -> Iterator[list[str]]:
+    """Yield a row for each step of a series, below ``HEADER``."""
     for step in series.steps:
         yield [
             f"{series.workload}/{series.row}",
-            str(series.figure) + (", against baseline" if series.basis == "against baseline" else ""),
+            figure(series),
             _shown(series, step.mean_before),
             _shown(series, step.mean_behind),
-            _change(step),
+            change(step),
             step.verdict,
             f"{history.runs[step.run].started:%Y-%m-%d}",
             f"{_commit(history, step.before)}..{_commit(history, step.run)}",
         ]
+
+
+def figure(series: Series) -> str:
+    """Return what a series follows: the metric and its point, and whether it is the comparison."""
+    return str(series.figure) + (", against baseline" if series.basis == "against baseline" else "")
 
 
 def _shown(series: Series, value: float) -> str:
@@ -82,7 +89,8 @@ def _shown(series: Series, value: float) -> str:
     return numbers.quantity(value, series.unit)
 
 
-def _change(step: SeriesStep) -> str:
+def change(step: SeriesStep) -> str:
+    """Return by how much the mean changed: in percent where that has a meaning."""
     if step.mean_before > 0 and step.mean_behind > 0:
         return f"{100 * (step.mean_behind / step.mean_before - 1):+.1f} %"
     return f"{step.mean_behind - step.mean_before:+.3g}"
@@ -92,7 +100,8 @@ def _commit(history: History, number: int) -> str:
     return history.runs[number].commit or "not recorded"
 
 
-def _rest(history: History, text: Callable[[str], str]) -> Iterator[str]:
+def remarks(history: History, text: Callable[[str], str]) -> Iterator[str]:
+    """Yield what holds for the whole history; ``text`` escapes foreign text."""
     short = sum(series.is_too_short for series in history.series)
     if short:
         yield (

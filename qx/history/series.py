@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from qx.contract.figures import Figure
 from qx.contract.records import Metric
@@ -153,6 +153,14 @@ def collect(runs: Sequence[RunOf]) -> History:
         for (identity, figure, basis, machine), values in groups.items()
     ]
     return History(runs=tuple(runs), metrics=metrics, series=tuple(series))
+
+
+def of_cells(history: History, results: Results) -> History:
+    """Return a history with the series of those cells alone that these results have."""
+    own = {(cell.workload, cell.row) for cell in results.cells.values()}
+    return evolve(
+        history, series=tuple(series for series in history.series if (series.workload, series.row) in own)
+    )
 
 
 def _is_of_machine(metric: Metric) -> bool:

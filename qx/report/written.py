@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qx.report import picture
-from qx.report.html import page
+from qx.report.html import page, sections
 from qx.results.recording import Recording
 from qx.results.records import Results
 from qx.results.results_file import PAGE, PICTURE
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 
 def pictures(
-    results: Results, recording: Recording | None, parts: Sequence[LayersPart] = ()
+    results: Results,
+    recording: Recording | None,
+    parts: Sequence[LayersPart] = (),
+    further: Sequence[sections.Part] = (),
 ) -> dict[str, str]:
     """Return the texts of ``pareto.svg`` and ``report.html`` by these names.
 
-    The page has what ``qx layers`` has found about configs of the run. Without a recording, where the raw
-    samples are gone, it has no plots of them.
+    The page has what ``qx layers`` has found about configs of the run, and further parts. Without a
+    recording, where the raw samples are gone, it has no plots of them.
     """
-    return {PICTURE: picture.render(results), PAGE: page.render(results, recording, parts)}
+    return {PICTURE: picture.render(results), PAGE: page.render(results, recording, parts, further)}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qx.history import collect, of_cells, read_runs
 from qx.report import markdown
 from qx.results import results_file
 from qx.results.run_record import Repository
@@ -88,6 +89,51 @@ def test_terminal_markdown_and_files_say_the_same(
     assert len(json.loads((tmp_path / "history.json").read_text())["runs"]) == RUNS
 
 
+def drawn(page: Path) -> dict[str, Any]:
+    """Return the data that a page's script draws from."""
+    text = page.read_text()
+    start = text.index(">", text.index('id="data"')) + 1
+    content: dict[str, Any] = json.loads(text[start : text.index("</script>", start)])
+    return content
+
+
+def test_the_page_has_every_series_and_its_steps(
+    qx: Callable[..., Any], folder: Path, tmp_path: Path
+) -> None:
+    """A page of its own draws what JSON has, with the commit of each step."""
+    content = history(qx, folder)
+    assert qx("history", folder, "--out", "history.html").code == 0
+    shown = drawn(tmp_path / "history.html")["history"]
+    assert [run["commit"] for run in shown["runs"]] == [run["commit"] for run in content["runs"]]
+    for series, expected in zip(shown["series"], content["series"], strict=True):
+        assert series["runs"] == [entry["run"] for entry in expected["values"]]
+        assert series["value"]["middle"] == pytest.approx(
+            [entry["value"] for entry in expected["values"]], rel=1e-5
+        )
+        assert [step["commit"] for step in series["steps"]] == [step["commit"] for step in expected["steps"]]
+
+
+def test_the_page_of_a_run_has_the_history_of_its_configs(
+    qx: Callable[..., Any], folder: Path, tmp_path: Path
+) -> None:
+    """``qx report --history`` adds the section; without it there is none."""
+    for words, expected in ((("--history", folder), RUNS), ((), None)):
+        done = qx("report", folder / "run-03", "--out", "report", *words)
+        assert done.code == 0, done.err
+        content = drawn(tmp_path / "report" / "report.html")
+        assert content["kind"] == "run"
+        assert (len(content["history"]["runs"]) if "history" in content else None) == expected
+        assert ('href="#history"' in (tmp_path / "report" / "report.html").read_text()) is bool(words)
+
+
+def test_a_run_page_follows_no_config_that_the_run_lacks(folder: Path, builders: ModuleType) -> None:
+    """Series of other cells are left out, and all of its own are there."""
+    whole = collect(read_runs([folder]))
+    other = builders.Run(cells={"slow": builders.Cell()})
+    assert {series.row for series in whole.series} == {"base", "quick"}
+    assert {series.row for series in of_cells(whole, other.results(other.recording())).series} == {"base"}
+
+
 def test_few_runs_are_said_to_be_too_few(qx: Callable[..., Any], folder: Path) -> None:
     """With fewer values than a test needs only exact ones step, and that is said."""
     done = qx("history", *(folder / f"run-{number:02d}" for number in range(STEP - 2, STEP + 2)))
@@ -117,7 +163,7 @@ def test_other_machines_have_series_of_their_own(
         (("nowhere",), "there are no results in nowhere"),
         (("{folder}/run-00",), "needs the results of two runs or more, and there is one"),
         (("{folder}", "-m", "speed"), "-m speed: no run has this metric (choose from hits, "),
-        (("{folder}", "--out", "history.txt"), "its suffix must be .md or .json"),
+        (("{folder}", "--out", "history.txt"), "its suffix must be .md, .json or .html"),
         (("{folder}", "--format", "nicer"), "unknown format 'nicer'"),
     ],
 )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from qx.cli import Commands
 
 #: Suffixes of the files that can be written.
-SUFFIXES = (".md", ".json")
+SUFFIXES = (".md", ".json", ".html")
 
 
 def register(commands: Commands) -> None:
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.cli.places import check_written_files
     from qx.errors import UsageError
     from qx.files import write_together
-    from qx.history import collect, read_runs
+    from qx.history import collect, page, read_runs
     from qx.history.report import to_markdown, to_terminal_text
     from qx.history.series import to_json
     from qx.host.host import Host
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.metrics:
         chosen = tuple(series for series in history.series if series.figure.metric in arguments.metrics)
         history = evolve(history, series=chosen)
-    writers = {".md": to_markdown, ".json": to_json}
+    writers = {".md": to_markdown, ".json": to_json, ".html": page.to_html}
     if arguments.out:
         write_together({path: writers[path.suffix](history).encode() for path in arguments.out})
     if style in ("markdown", "json"):

@@ -10,6 +10,7 @@ from qx.cli.arguments import DEFAULT_FORMAT, add_limit_options, add_verbose_opti
 
 if TYPE_CHECKING:
     from qx.cli import Commands
+    from qx.report.html.sections import Part
     from qx.results.recording import Recording
     from qx.results.records import Results
 
@@ -38,6 +39,15 @@ def register(commands: Commands) -> None:
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where to write the reports (default: beside the results)"
+    )
+    parser.add_argument(
+        "--history",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="show in report.html how the figures of its configs moved over these runs too: a folder of "
+        "results, or one with folders of results in it (repeatable; see qx history)",
     )
     add_limit_options(parser)
     add_verbose_option(parser)
@@ -68,7 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
     if constraints:
         shown = with_constraints(shown, constraints)
         check_judged(shown)
-    table, further = markdown.render(shown), pictures(shown, recording, parts)
+    over_time = _history(arguments, shown) if arguments.history else ()
+    table, further = markdown.render(shown), pictures(shown, recording, parts, over_time)
     if recording is not None and not stored.run.analysed and out == folder:
         # Its run has left samples and no figures.
         results.write(out, shown, table, recording, further)
@@ -77,6 +88,15 @@ def run(arguments: argparse.Namespace) -> int:
         write_together({out / name: text.encode() for name, text in written.items()})
     print_results(shown, arguments, [out / results.TABLE, out / results.PAGE])
     return OK
+
+
+def _history(arguments: argparse.Namespace, shown: Results) -> tuple[Part, ...]:
+    """Return the part about this run and those of ``--history``, over the cells of this run."""
+    from qx.history import collect, of_cells, read_runs
+    from qx.history.page import part_of_page
+
+    history = collect(read_runs([arguments.path, *arguments.history]))
+    return (part_of_page(of_cells(history, shown)),)
 
 
 def _recompute(stored: Results, folder: Path) -> tuple[Results, Recording | None]:

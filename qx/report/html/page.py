@@ -26,7 +26,7 @@ LIBRARY = PACKAGE.joinpath("vendor", "d3.min.js")
 #: The parts of the script in the order in which they build on each other. They share one scope.
 SCRIPTS = (
     *("elements.js", "numbers.js", "board.js", "chart.js", "scatter.js", "table.js", "copying.js"),
-    *("limits.js", "waves.js", "answers.js", "stages.js", "comparison.js", "main.js"),
+    *("limits.js", "waves.js", "answers.js", "stages.js", "comparison.js", "history.js", "main.js"),
 )
 #: What the page may do: run its own script and use its own style, and nothing else. Nothing can be loaded,
 #: sent or framed, no text can become markup through the script.
@@ -36,20 +36,27 @@ POLICY = (
 )
 
 
-def render(results: Results, recording: Recording | None, parts: Sequence[LayersPart] = ()) -> str:
+def render(
+    results: Results,
+    recording: Recording | None,
+    parts: Sequence[LayersPart] = (),
+    further: Sequence[sections.Part] = (),
+) -> str:
     """Return the text of ``report.html``, with what ``qx layers`` has found about configs of the run.
 
-    Without a recording, where the raw samples are gone, the page has no plots of waves and changed answers.
+    Further parts stand before the environment. Without a recording, where the raw samples are gone, the page has no plots of waves and changed answers.
     """
     from attrs import evolve
 
     content = data.run_content(results, recording)
+    for part in further:
+        content |= part.content
     shown = evolve(results, metrics=with_units(results.metrics, to_html))
     found = {
         name: costs.in_report([part for part in parts if part.workload == name])
         for name in results.run.workloads
     }
-    return document(*sections.run_page(View(shown), content, found), content)
+    return document(*sections.run_page(View(shown), content, found, further), content)
 
 
 def document(title: str, body: Iterable[str], content: JsonObject) -> str:

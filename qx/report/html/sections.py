@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from attrs import frozen
+
 from qx.contract.figures import Figure
 from qx.foreign import to_html
 from qx.report import builds, limits, picks, summary, threads, wording
@@ -24,25 +26,42 @@ def code(text: str) -> str:
     return f"<code>{to_html(text)}</code>"
 
 
+@frozen(kw_only=True)
+class Part:
+    """A section that a run's page has besides its own."""
+
+    #: Its anchor, its word in the navigation, and its HTML.
+    name: str
+    word: str
+    section: str
+    #: What the script draws from, added to what the page has.
+    content: JsonObject
+
+
 #: Number of configs on the front of which each is named in the first sentence.
 MAX_NAMES = 16
 MARKUP = Markup(name=code, strong=strong, text=to_html)
 
 
 def run_page(
-    view: View, content: JsonObject, costs: Mapping[str, list[str]] | None = None
+    view: View,
+    content: JsonObject,
+    costs: Mapping[str, list[str]] | None = None,
+    further: Sequence[Part] = (),
 ) -> tuple[str, list[str]]:
-    """Return the title of the page as plain text, and its blocks.
+    """Return the title of the page as plain text, and its blocks with further sections.
 
     ``costs`` are blocks about what layers cost, by workload.
     """
-    return f"{wording.title(view, _PLAIN)} - qx", list(_run(view, content, costs or {}))
+    return f"{wording.title(view, _PLAIN)} - qx", list(_run(view, content, costs or {}, further))
 
 
 _PLAIN = Markup(name=str, strong=str, text=str)
 
 
-def _run(view: View, content: JsonObject, costs: Mapping[str, list[str]]) -> Iterator[str]:
+def _run(
+    view: View, content: JsonObject, costs: Mapping[str, list[str]], further: Sequence[Part]
+) -> Iterator[str]:
     yield f"<h1>{wording.title(view, MARKUP)}</h1>"
     yield f'<p class="quiet">{wording.provenance(view, MARKUP)}</p>'
     if unfinished := wording.unfinished(view, MARKUP):
@@ -57,13 +76,14 @@ def _run(view: View, content: JsonObject, costs: Mapping[str, list[str]]) -> Ite
     if len(parts) > 1:
         yield _choice(list(view.results.run.workloads))
     for index, (part, own) in enumerate(zip(parts, content["workloads"], strict=True)):
-        blocks = list(_workload(part, own, index, costs.get(own["name"], [])))
+        blocks = list(_workload(part, own, index, costs.get(own["name"], []), further))
         label = to_html(own["name"])
         yield f'<div class="workload" data-workload="{index}" role="group" aria-label="{label}">'
         if len(parts) > 1:
             yield f"<h2>{wording.title(part, MARKUP)}</h2>"
         yield from blocks
         yield "</div>"
+    yield from (part.section for part in further)
     yield section("environment", "Environment", _environment(view))
 
 
@@ -73,7 +93,9 @@ def _choice(names: Sequence[str]) -> str:
     return f'<p class="controls"><span class="field">{field}</span></p>'
 
 
-def _workload(view: View, content: JsonObject, index: int, costs: list[str]) -> Iterator[str]:
+def _workload(
+    view: View, content: JsonObject, index: int, costs: list[str], further: Sequence[Part]
+) -> Iterator[str]:
     """Yield the sections about one workload, those for which there are data."""
     for text in (
         wording.caveat(view, MARKUP),
@@ -96,6 +118,7 @@ def _workload(view: View, content: JsonObject, index: int, costs: list[str]) -> 
     ]
     present = [part for part in parts if part[3]]
     links = [f'<li><a href="#{name}-{index}">{word}</a></li>' for name, word, _, _ in present]
+    links += [f'<li><a href="#{part.name}">{part.word}</a></li>' for part in further]
     links.append('<li><a href="#environment">Environment</a></li>')
     yield f'<nav aria-label="Sections of the report"><ul>{"".join(links)}</ul></nav>'
     for name, _, heading, blocks in present:

@@ -375,22 +375,33 @@ def test_a_screen_only_shows_it(qx_on_terminal: Qx, monkeypatch: pytest.MonkeyPa
         assert "red" in shown
 
 
-@pytest.mark.usefixtures("hostile")
-@pytest.mark.parametrize("style", ["simple", "markdown"])
-def test_a_history_only_shows_it(qx: Qx, style: str) -> None:
-    """Names of cells and commits are text in each medium."""
-    fields = json.loads(Path("a/full_results.json").read_text())
+def with_larger_sizes(source: str, folder: str) -> None:
+    """Write results beside others, of another run in which all exact values are twice as large."""
+    fields = json.loads(Path(source, "full_results.json").read_text())
     fields["run"]["id"] = "another"
     for measurement in fields["measurements"]:
         if fields["metrics"][measurement["metric"]]["samples"] == "exact" and measurement["value"]:
             measurement["value"] *= 2
             measurement["ci"] = None
-    Path("another").mkdir()
-    Path("another/full_results.json").write_text(json.dumps(fields))
-    done = qx("history", "a", "another", "--format", style)
-    assert done.code == 0, done.err
-    assert " step" in done.out
-    assert_only_shown(done.out)
+    Path(folder).mkdir()
+    Path(folder, "full_results.json").write_text(json.dumps(fields))
+
+
+@pytest.mark.usefixtures("hostile")
+def test_a_history_only_shows_it(qx: Qx) -> None:
+    """Names of cells and commits are text in each medium, and a page has the structure of a harmless one."""
+    for source in ("a", "c"):
+        with_larger_sizes(source, f"{source}-larger")
+        for style in ("simple", "markdown"):
+            words = ("history", source, f"{source}-larger", "--format", style, "--out", f"{source}.html")
+            done = qx(*words)
+            assert done.code == 0, done.err
+            assert " step" in done.out
+            assert_only_shown(done.out)
+        assert qx("report", source, "--history", f"{source}-larger", "--out", f"{source}-report").code == 0
+    for names in (("a.html", "c.html"), ("a-report/report.html", "c-report/report.html")):
+        pages = [Path(name).read_text(encoding="utf-8") for name in names]
+        assert elements(pages[0]) == elements(pages[1])
 
 
 @pytest.mark.usefixtures("hostile")

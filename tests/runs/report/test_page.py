@@ -601,6 +601,37 @@ def test_a_comparison_has_a_page(
     opened.quiet()
 
 
+def test_a_history_has_a_page(
+    qx: Callable[..., Any], show: Callable[..., Opened], builders: ModuleType
+) -> None:
+    """``qx history --out FILE.html`` plots each series, those with a step first, and hovering shows a run."""
+    for number in range(12):
+        run = builders.small(seed=number)
+        quick = evolve(run.cells["quick"], weight=200_000 if number < 6 else 300_000)
+        started = f"2026-01-{number + 1:02d}T03:04:05+00:00"
+        fields = {"id": f"20260102T0304{number:02d}-abcdef", "started": started, "samples": f"{number}.npz"}
+        run = evolve(run, cells={**run.cells, "quick": quick}, run=fields)
+        results_file.write(Path(f"nightly/{number}"), run.results(), "", run.recording())
+    done = qx("history", "nightly", "--out", "history.html")
+    assert done.code == 0, done.err
+    opened = show(Path("history.html").read_text(encoding="utf-8"))
+    view = opened.view("history")
+    titles = view.locator("svg.plot").evaluate_all("nodes => nodes.map((node) => node.ariaLabel)")
+    assert titles == ["toy/quick: weight [kB], 12 runs"]
+    assert "+50.0 %, worse" in view.locator("svg.plot").first.text_content()
+    _hover(view.locator("circle").nth(7))
+    tip = opened.page.locator("#tip").inner_text()
+    assert "2026-01-08" in tip
+    assert "300" in tip
+    opened.control("history", "only series with a step").uncheck()
+    every = view.locator("svg.plot").count()
+    assert every > 5
+    opened.control("history", "Metric").select_option(label="delay")
+    opened.control("history", "Name").fill("QUICK")
+    assert 0 < view.locator("svg.plot").count() < every
+    opened.quiet()
+
+
 def test_the_page_of_a_run_says_what_its_results_say(qx: Callable[..., Any], builders: ModuleType) -> None:
     """``qx report`` writes the page, whose data are the figures of ``full_results.json``."""
     results, recording = builders.many(26)

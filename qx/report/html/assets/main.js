@@ -43,6 +43,7 @@ function startWorkloads(data) {
 const data = JSON.parse(document.getElementById("data").textContent);
 startTheme();
 startCommand();
+if (data.history) drawHistory(data.history);
 if (data.kind === "run") startWorkloads(data);
 else if (data.kind === "comparison") drawComparison(data);
 document.documentElement.dataset.ready = "yes";
