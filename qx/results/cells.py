@@ -86,12 +86,15 @@ def most_similar(
         theirs = cells[name].options
         return sum(theirs[option] != value for option, value in cell.options.items() if option in theirs)
 
+    if config is None or cell.control:
+        return None
+    # The config is compared first: places are made of other fields, which takes long in a run of many cells.
     matches = [
         name
         for name, other in cells.items()
-        if (other.place, other.config) == (cell.place, config) and not other.control
+        if other.config == config and not other.control and other.place == cell.place
     ]
-    if not matches or cell.control:
+    if not matches:
         return None
     best = min(matches, key=count_differing_options)
     return None if same_options and count_differing_options(best) else best
