@@ -368,7 +368,7 @@ def digits(qx: Callable[..., Done], loaded_modules: str, tmp_path_factory: pytes
     metrics = [word for name in (*METRICS, "loaded_modules") for word in ("-m", name)]
     with pytest.MonkeyPatch.context() as patch:
         # All configs in one group, however little memory there is.
-        patch.setattr(import_module("qx.runner.measure.timing"), "_room", lambda part, reporter: 9)
+        patch.setattr(import_module("qx.runner.measure.timing"), "_room", lambda *_: 9)
         done = qx(
             *("run", "--workload", "digits_cnn", "-p", loaded_modules, *configs, *metrics),
             *("--quick", "--budget", 0.01, "--batch-size", 1),

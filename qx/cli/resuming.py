@@ -22,6 +22,7 @@ SHOWN = frozenset(("resume", "out", "debug", "debug_first", "verbose", "format",
 FREE = SHOWN | frozenset(
     (
         *("budget", "precision", "max_time", "timeout", "yes", "offline", "trust_cache", "rebuild"),
+        "executor",
         *("plugins_first", "func", "command"),
     )
 )

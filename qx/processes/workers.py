@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 from attrs import frozen
 
@@ -97,6 +97,24 @@ def traceback_behind(error: BaseException) -> Traceback:
 
 Progress = Callable[[float, str], None]
 
+
+class Elsewhere(Protocol):
+    """Carries out jobs on other machines than this one."""
+
+    def takes(self, job: Job[Answer]) -> bool:
+        """Return whether such a job is carried out elsewhere."""
+
+    def run(self, job: Job[A], name: str, limit: TimeLimit, *, timeout: float) -> tuple[A, float]:
+        """Carry out a job; return its answer and how long it took there, in seconds.
+
+        ``name`` is the job in words, ``timeout`` that of each stage in seconds. Raises what ``Worker.answer``
+        raises, and ``Failure`` where the ``limit`` is over.
+        """
+
+    def end(self) -> None:
+        """End all jobs and start no more. Threads that wait for a job see it fail."""
+
+
 #: Seconds to wait for the end of a worker that has closed its channel, while its keeper ends the processes
 #: that the worker has started.
 _KEEPER_PATIENCE = supervisor.PATIENCE + 5
@@ -126,6 +144,8 @@ class Processes:
         self.logs = Logs() if logs is None else logs
         self.uses = Uses()
         self.limit = limit or TimeLimit()
+        #: Where jobs are carried out that other machines take; None: here.
+        self.elsewhere: Elsewhere | None = None
         self._session = session
         self._supervisor = Supervisor(self.folder / "supervisor.log")
         self._own_servers = ForkServers(self._supervisor, self.folder)
@@ -191,11 +211,29 @@ class Processes:
         progress: Progress | None = None,
     ) -> A:
         """Start a process, wait for its only answer, and end it."""
+        return self.run_timed(job, name, subject, timeout=timeout, progress=progress)[0]
+
+    def run_timed(
+        self,
+        job: Job[A],
+        name: str,
+        subject: Subject | None = None,
+        *,
+        timeout: float,
+        progress: Progress | None = None,
+    ) -> tuple[A, float]:
+        """Do the same, and return with the answer how long it took where it was done, in seconds."""
+        if self.elsewhere is not None and self.elsewhere.takes(job):
+            if self.limit.is_over:
+                raise Failure("timeout", job.do, self.limit.cause("not begun"), out_of_time=True)
+            return self.elsewhere.run(job, name, self.limit, timeout=timeout)
+        began = time.perf_counter()
         worker = self.start(job, name, subject)
         try:
-            return worker.answer(job.answer_type, timeout=timeout, progress=progress)
+            answer = worker.answer(job.answer_type, timeout=timeout, progress=progress)
         finally:
             worker.close()
+        return answer, time.perf_counter() - began
 
     @contextmanager
     def side_by_side(self, count: int) -> Iterator[ThreadPoolExecutor]:
@@ -221,6 +259,8 @@ class Processes:
             worker.kill()
         for servers in (self._own_servers, *further):
             servers.kill()
+        if self.elsewhere is not None:
+            self.elsewhere.end()
 
     def cut_off(self) -> None:
         """End all workers, since the user has interrupted the run; nobody is to blame for what they lack."""

@@ -210,6 +210,48 @@ class InterruptionRecord:
 
 
 @frozen(kw_only=True)
+class NodeRecord:
+    """A machine of a cluster that took part in a run."""
+
+    #: Address of the machine, and the beginning of its id in the cluster.
+    name: str
+    #: Identifier of the machine, as in ``Environment``.
+    fingerprint: str
+    #: Number of CPUs that the cluster gave the run.
+    cpus: int
+    #: Number of builds and evaluations that it carried out.
+    jobs: int = 0
+    #: Number of waves that it measured, by workload.
+    waves: Mapping[str, int] = Factory(dict)
+
+
+@frozen(kw_only=True)
+class LostTask:
+    """A job or a wave that a cluster lost, so that it was carried out again."""
+
+    #: The job in words.
+    task: str
+    #: Name of the machine; None where it had not begun on any.
+    node: str | None
+    #: What became of it, in words.
+    cause: str
+
+
+@frozen(kw_only=True)
+class ClusterRecord:
+    """The machines of a run that was made on a cluster, and what was lost on them."""
+
+    #: Name of the executor.
+    executor: str
+    #: Name of the kind of machine (``--on``); None where none was named.
+    on: str | None
+    nodes: tuple[NodeRecord, ...]
+    lost: tuple[LostTask, ...] = ()
+    #: What else readers should know of the machines, in sentences.
+    notes: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
 class RunRecord:
     """What was asked for, and what became of it."""
 
@@ -252,6 +294,8 @@ class RunRecord:
     sittings: tuple[SittingRecord, ...] = ()
     #: What the user interrupted; None where the run ended by itself.
     interruption: InterruptionRecord | None = None
+    #: The machines of a cluster that it was made on; None where it was made on one machine without.
+    cluster: ClusterRecord | None = None
     #: Whether there are figures; else the analysis failed, and ``qx report`` computes them from the samples.
     analysed: bool = True
 

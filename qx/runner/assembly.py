@@ -19,6 +19,7 @@ from qx.results.recording import MOST_OUTPUT_BYTES, Recording
 from qx.results.records import CellResult, ConfigResult, FurtherBuild, Results
 from qx.results.results_file import samples_name
 from qx.results.run_record import (
+    ClusterRecord,
     Environment,
     InterruptionRecord,
     LeftOut,
@@ -72,12 +73,14 @@ def assemble(
     devices: Mapping[str, DeviceFacts],
     journal: Journal,
     interruption: Interruption,
+    cluster: ClusterRecord | None = None,
 ) -> Results:
     """Return the results of a run that began at ``started``; ``seconds`` is how long each phase took.
 
     ``identity`` is the run's id, from which the names of its samples and logs follow. ``devices`` are those
     that cells ran on, other than the CPU. The ``journal`` has its earlier sittings. Both times are of this
-    sitting; the results have that of the first beside. Raises ``AnalysisError``.
+    sitting; the results have that of the first beside. ``cluster`` has the machines where they are those of
+    a cluster. Raises ``AnalysisError``.
     """
     sittings = _sittings(journal, started, seconds, environment)
     cells = {
@@ -121,6 +124,7 @@ def assemble(
             time_limit=_time_limit(request, workload_runs, interruption),
             constraints=request.constraints,
             sittings=sittings,
+            cluster=cluster,
             interruption=_interruption(workload_runs, interruption),
             failures=tuple(
                 line for workload_run in workload_runs for line in _failure_lines(workload_run, cells, chosen)

@@ -45,6 +45,15 @@ class Hangs:
     # Cells are measured side by side.
     _lock: Lock = field(factory=Lock, init=False)
 
+    def __getstate__(self) -> dict[str, list[str]]:
+        """Return what another machine needs of it, which is all but the lock."""
+        with self._lock:
+            return {metric: list(cells) for metric, cells in self._cells.items()}
+
+    def __setstate__(self, cells: dict[str, list[str]]) -> None:
+        """Take what another machine has sent."""
+        self._cells, self._lock = cells, Lock()
+
     def note(self, metric: str, cell: str, failure: Failure) -> None:
         """Remember a metric that hung in a cell. Other failures cost too little time to be counted."""
         if failure.outcome == "timeout":

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import zip_longest
 
-from qx.environment import usable_cpus
 from qx.leftovers import unfinished_folder
 from qx.processes.workers import Failure
 from qx.results.cells import CellId
@@ -31,6 +30,7 @@ def build_cells(run: Run, workload_run: WorkloadRun) -> None:
             return build(
                 *(run.host, run.request, workload_run.ready, cell, run.processes, run.reporter),
                 device=None if run.device is None else run.device.answer.facts,
+                flags=run.executor.cpu_flags,
                 journal=run.journal,
                 shared=shared,
             )
@@ -38,7 +38,7 @@ def build_cells(run: Run, workload_run: WorkloadRun) -> None:
             return failure
 
     results: dict[str, Build | Failure] = {}
-    processes = run.most_side_by_side(usable_cpus(), workload_run.ready.parameters)
+    processes = run.most_side_by_side(run.executor.cpus, workload_run.ready.parameters)
     with (
         unfinished_folder(run.processes.folder, SHARED) as shared,
         run.processes.side_by_side(min(len(cells), processes)) as pool,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -74,6 +73,7 @@ def build(
     device: DeviceFacts | None = None,
     journal: Journal | None = None,
     shared: Path | None = None,
+    flags: frozenset[str] | None = None,
 ) -> Build:
     """Return the build of one cell, from the cache or carried out now. Raises ``Failure``.
 
@@ -81,11 +81,11 @@ def build(
     timed. ``seed`` is that of a further build; None for the build of the run's own seed. ``device`` is the
     device of the run; None for the CPU. The build is noted in the ``journal``; one that an earlier sitting
     has noted there is not built again for ``--rebuild``. ``shared`` is a folder for what several builds of
-    the same workload share.
+    the same workload share, and ``flags`` are the instruction sets of the CPU that builds; None: of this one.
     """
     entry = host.get("config", cell.config)
     job = build_job(host, request, prepared, cell, entry, seed)
-    key = _key(host, job, prepared, entry, device)
+    key = _key(host, job, prepared, entry, device, flags)
     cache = open_cache(request.trust_cache)
     processes.uses.hold(cache, BUILDS, key)
     place = cache / BUILDS / key
@@ -167,7 +167,12 @@ def build_job(
 
 
 def _key(
-    host: Host, job: BuildJob, prepared: Prepared, entry: Entry, device: DeviceFacts | None = None
+    host: Host,
+    job: BuildJob,
+    prepared: Prepared,
+    entry: Entry,
+    device: DeviceFacts | None = None,
+    flags: frozenset[str] | None = None,
 ) -> str:
     """Return a hash of everything that decides the result of the build."""
     configs = [entry, *recipes_of(host, entry)]
@@ -198,7 +203,7 @@ def _key(
         "runtime": prepared.runtime,
         "requires": {name: distribution_version(name) for record in records for name in record.requires},
         "programs": {name: _program(name) for record in records for name in record.programs},
-        "cpu": sorted(cpu_flags()),
+        "cpu": sorted(cpu_flags() if flags is None else flags),
     }
     return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
@@ -292,8 +297,8 @@ def _build_into_cache(
 ) -> None:
     """Run the build job, and move its result to its place in the cache once it is complete."""
     with new_entry(place, replace=replace) as folder:
-        began = time.perf_counter()
-        answer = processes.run(evolve(job, folder=str(folder)), f"build-{label}", subject, timeout=timeout)
-        seconds = time.perf_counter() - began
+        answer, seconds = processes.run_timed(
+            evolve(job, folder=str(folder)), f"build-{label}", subject, timeout=timeout
+        )
         steps = [asdict(step) for step in answer.steps]
         write_whole(folder / RECORD, json.dumps({"seconds": seconds, "key": key, "steps": steps}).encode())

@@ -15,7 +15,6 @@ from attrs import asdict, evolve, frozen
 from qx.contract.figures import Figure
 from qx.contract.records import Metric
 from qx.contract.tasks import CLASSIFICATION
-from qx.environment import usable_cpus
 from qx.errors import UsageError
 from qx.leftovers import remove_tree
 from qx.processes.answers import Measurement, MetricFailure, PlainSamples
@@ -124,7 +123,7 @@ def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evalua
 
 def cells_side_by_side(run: Run, workload_run: WorkloadRun) -> int:
     """Return how many cells of a workload are evaluated at once."""
-    return run.most_side_by_side(usable_cpus() // workload_run.threads, workload_run.ready.parameters)
+    return run.most_side_by_side(run.executor.cpus // workload_run.threads, workload_run.ready.parameters)
 
 
 def over_cells(run: Run, workload_run: WorkloadRun, evaluate: Callable[[str, Progress], R]) -> dict[str, R]:

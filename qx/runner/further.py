@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias, TypeVar
 
 from qx.contract.figures import Figure
-from qx.environment import usable_cpus
 from qx.processes.workers import Failure
 from qx.results.recording import Series
 from qx.runner.blame import Hangs
@@ -65,7 +64,7 @@ def _build(run: Run, workload_run: WorkloadRun, pairs: Sequence[CellSeed]) -> No
             journal=run.journal,
         )
 
-    results = _side_by_side(run, workload_run, pairs, carry_out, usable_cpus())
+    results = _side_by_side(run, workload_run, pairs, carry_out, run.executor.cpus)
     for (cell, seed), result in results.items():
         workload_run.further[cell, seed] = result
         _report(run, workload_run, cell, seed, result)
@@ -89,7 +88,7 @@ def evaluate_further(run: Run, workload_run: WorkloadRun) -> None:
         assert isinstance(result, Build)
         return evaluate_artifact(run, workload_run, cell, result, hangs, seed=seed)
 
-    processes = usable_cpus() // workload_run.threads
+    processes = run.executor.cpus // workload_run.threads
     for (cell, seed), result in _side_by_side(run, workload_run, pairs, carry_out, processes).items():
         if isinstance(result, Failure):
             workload_run.further[cell, seed] = result

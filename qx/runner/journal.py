@@ -162,6 +162,8 @@ class WaveRecord:
     not_forked: Mapping[str, str]
     #: Details of the samples, by cell and by the key of the figure.
     details: Mapping[str, Mapping[str, Sequence[JsonMapping]]]
+    #: Identifier of the machine of a cluster that measured it; None: it was the one that wrote it.
+    machine: str | None = None
 
 
 #: Types of records by the name that stands in their JSON.

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TypeAlias
 
-from qx.environment import describe_environment
 from qx.errors import UsageError
 from qx.host.host import Host
 from qx.leftovers import unfinished_folder
@@ -26,6 +26,7 @@ from qx.runner.building import build_cells
 from qx.runner.derivation import derive_metrics
 from qx.runner.devices import open_run_device
 from qx.runner.evaluation import check_room, evaluate_cells
+from qx.runner.executor import Executor, LocalExecutor
 from qx.runner.further import build_further, evaluate_further
 from qx.runner.item_looks import check_quality_precision, evaluate_until_narrow
 from qx.runner.journal import Journal, SittingHead, now
@@ -33,7 +34,7 @@ from qx.runner.measure.shares import BudgetShares
 from qx.runner.measure.timing import measure_cells
 from qx.runner.phase_limits import PREPARATION, PhaseLimit
 from qx.runner.preparation import Prepared, prepare
-from qx.runner.request import Reporter, Request, cell_of, choose, config, with_batch_sizes
+from qx.runner.request import Reporter, Request, cell_of, choose, with_batch_sizes
 from qx.runner.resuming import check_identity, check_prepared
 from qx.runner.resuming import identity as identity_of
 from qx.runner.workload_run import Run, WorkloadRun
@@ -51,6 +52,7 @@ def run(
     began: float | None = None,
     journal: Journal | None = None,
     interruption: Interruption | None = None,
+    executor: Executor | None = None,
 ) -> tuple[Results, Recording]:
     """Carry out a request and return its results. Raises ``UsageError`` before anything is written.
 
@@ -58,8 +60,10 @@ def run(
     the folder that they are written into, from the names of the workloads. Without it none are written.
     ``began`` is when its time began, by the monotonic clock in seconds; by default that is now. ``journal``
     keeps what is finished, and has what earlier sittings have finished; by default nothing is kept. Once an
-    ``interruption`` is requested the run ends in order, and returns results of what there is.
+    ``interruption`` is requested the run ends in order, and returns results of what there is. The
+    ``executor`` decides where jobs are carried out; by default that is here.
     """
+    executor = executor or LocalExecutor()
     journal, interruption = journal or Journal(), interruption or Interruption()
     request.check()
     chosen = choose(host, request)
@@ -79,9 +83,7 @@ def run(
     )
     clock = PhaseClock()
     # Before this run adds to the load of the machine, which is recorded too.
-    environment = describe_environment(
-        requirement for entry in chosen.configs for requirement in config(entry).requires
-    )
+    environment = executor.begin(host, request, chosen, reporter)
     repositories = describe_repositories(_model_file(request))
     check_identity(journal, identity_of(host, request, chosen, environment))
     journal.write(SittingHead(started=now(), load_before=environment["load_before"]))
@@ -92,11 +94,13 @@ def run(
         processes_of_a_run(request.session, logs, limit) as processes,
         outputs_folder(request, journal) as outputs,
     ):
+        processes.elsewhere = executor.elsewhere
         shares = BudgetShares.of(request.budget, len(chosen.workloads) * len(request.threads))
         device = open_run_device(request, processes, reporter)
         this_run = Run(
             *(host, request, chosen, processes, reporter, recording, shares, outputs, journal, interruption),
             device=device,
+            executor=executor,
         )
         workload_runs = _prepare(this_run)
         for workload_run in workload_runs:
@@ -116,13 +120,8 @@ def run(
         for phase, steps in PHASES.items():
             if phase == "derive" and not chosen.metrics_of("derived"):
                 continue
-            phase_limit = PhaseLimit(limit, phase, chosen, len(prepared))
             _let_interrupt(this_run, phase)
-            for workload_run in prepared:
-                phase_limit.begin(workload_run)
-                for step in steps:
-                    step(this_run, workload_run)
-                phase_limit.end()
+            _carry_out(this_run, phase, steps, prepared)
             _check_worth(this_run, prepared, phase)
             clock.end_phase(phase)
     reporter.phase("analyse", "intervals, front, picks")
@@ -138,8 +137,33 @@ def run(
         {} if device is None else {device.name: device.answer.facts},
         journal,
         interruption,
+        executor.record(),
     )
     return results, recording
+
+
+def _carry_out(run: Run, phase: str, steps: Sequence[Step], workload_runs: Sequence[WorkloadRun]) -> None:
+    """Carry out a phase: one workload after another, or all side by side where there are machines for it.
+
+    Under ``--max-time`` they follow each other, since each takes a part of what those before it leave.
+    """
+    limit = run.processes.limit
+    phase_limit = PhaseLimit(limit, phase, run.chosen, len(workload_runs))
+
+    def carry_out(workload_run: WorkloadRun) -> None:
+        for step in steps:
+            step(run, workload_run)
+
+    if run.executor.runs_side_by_side and limit.seconds is None and phase != "derive":
+        phase_limit.begin(workload_runs[0])
+        with run.processes.side_by_side(len(workload_runs)) as pool:
+            for future in [pool.submit(carry_out, workload_run) for workload_run in workload_runs]:
+                future.result()
+        return
+    for workload_run in workload_runs:
+        phase_limit.begin(workload_run)
+        carry_out(workload_run)
+        phase_limit.end()
 
 
 def _let_interrupt(run: Run, phase: str) -> None:
@@ -172,8 +196,10 @@ def outputs_folder(request: Request, journal: Journal | None = None) -> Iterator
         yield folder
 
 
+#: A step of a phase: what it does for a workload.
+Step: TypeAlias = Callable[[Run, WorkloadRun], None]
 #: The phases that follow the preparation of the workloads in this order, each with its steps.
-PHASES: Mapping[str, Sequence[Callable[[Run, WorkloadRun], None]]] = {
+PHASES: Mapping[str, Sequence[Step]] = {
     "build": (build_cells, build_further),
     "evaluate": (evaluate_until_narrow, evaluate_cells, evaluate_further),
     "measure": (measure_cells,),

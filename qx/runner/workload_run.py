@@ -21,6 +21,7 @@ from qx.results.recording import Recording
 from qx.results.run_record import ItemLooks
 from qx.runner.builds import Build
 from qx.runner.devices import RunDevice
+from qx.runner.executor import Executor, LocalExecutor
 from qx.runner.journal import Journal
 from qx.runner.measure.plan import Measured
 from qx.runner.measure.shares import BudgetShares
@@ -48,6 +49,8 @@ class Run:
     interruption: Interruption = Factory(Interruption)
     #: Device that the cells are served on; None for the CPU.
     device: RunDevice | None = None
+    #: Decides where builds, evaluations and waves are carried out.
+    executor: Executor = Factory(LocalExecutor)
 
     @property
     def compiled(self) -> str | None:

@@ -21,6 +21,7 @@ from qx.cli.arguments import (
     constraints_of,
     take_recipe,
 )
+from qx.cli.executors import add_executor_options, executor_of
 
 if TYPE_CHECKING:
     from qx.cli import Commands
@@ -167,6 +168,7 @@ def register(commands: Commands) -> None:
         help="print the whole report in any of tabulate's formats (default: on a terminal one screen, else "
         "the whole as simple)",
     )
+    add_executor_options(parser)
     add_verbose_option(parser)
     parser.set_defaults(func=run)
 
@@ -282,8 +284,14 @@ def _carry_out(
             say(f"qx: {words_of_resumed(journal)}")
         interruption = Interruption()
         try:
-            with display() as reporter, interruption.listening(lambda: reporter.say(ENDING)):
-                outcome, recording = run_matrix(host, request, reporter, folder, began, journal, interruption)
+            with (
+                executor_of(arguments) as executor,
+                display() as reporter,
+                interruption.listening(lambda: reporter.say(ENDING)),
+            ):
+                outcome, recording = run_matrix(
+                    *(host, request, reporter, folder, began, journal, interruption), executor
+                )
         except AnalysisError as error:
             _write_samples(out, error.results, error.recording)
             raise error.__cause__ or error from None

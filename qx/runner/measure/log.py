@@ -29,6 +29,8 @@ class WaveLog:
     interruption: Interruption = Factory(Interruption)
     #: Waves of earlier sittings, with their samples.
     earlier: Sequence[Entry] = ()
+    #: Identifier of the machine that measures; None: this one.
+    machine: str | None = None
     #: State at the beginning of the current wave: numbers of launches, of deaths, and unsteady cells.
     _launches: dict[str, int] = Factory(dict)
     _deaths: int = 0
@@ -50,6 +52,20 @@ class WaveLog:
                 if baseline in same:
                     waves.append(evolve(entry, recording=entry.recording.select({*same, control})))
         return cls(workload_run.name, run.journal, run.interruption, waves)
+
+    def on(self, machine: str | None) -> WaveLog:
+        """Return a log of what this machine measures, with its waves of earlier sittings.
+
+        Where another machine has measured since, they were measured anew, and none of them counts.
+        """
+        waves = [entry for entry in self.earlier if isinstance(entry.record, WaveRecord)]
+        last = waves[-1].record.machine if waves and isinstance(waves[-1].record, WaveRecord) else machine
+        same = [
+            entry
+            for entry in waves
+            if isinstance(entry.record, WaveRecord) and entry.record.machine == machine == last
+        ]
+        return WaveLog(self.workload, self.journal, self.interruption, same, machine)
 
     @property
     def is_interrupted(self) -> bool:
@@ -165,6 +181,7 @@ class WaveLog:
                 cell: {figure.key: series.details for figure, series in by_figure.items()}
                 for cell, by_figure in samples.items()
             },
+            machine=self.machine,
         )
         self.journal.write(record, Recording(samples))
 

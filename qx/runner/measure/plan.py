@@ -23,6 +23,7 @@ from qx.results.run_record import TIME_LIMIT, Death, WaveReading
 from qx.runner.blame import Hangs, fatal_metric
 from qx.runner.measure.rounds import Task
 from qx.runner.request import metric, references
+from qx.values import OptionValues
 
 #: The least number of waves: intervals over fewer would cover the true value less often than they claim, see
 #: ``qx.statistics.over_waves.enough``.
@@ -31,9 +32,12 @@ LEAST_WAVES = 6
 RETRIES = 2
 #: Reason for which waves end: the user has interrupted the run.
 INTERRUPTED = "interrupted"
+#: Reason for which waves end: too many machines of a cluster were lost.
+MACHINES_LOST = "the machines were lost"
 #: The reasons for which waves end, the worst first.
 ENDED_BY = (
     "the baseline failed",
+    MACHINES_LOST,
     INTERRUPTED,
     TIME_LIMIT,
     "too short a budget",
@@ -42,6 +46,45 @@ ENDED_BY = (
     "waves",
     "nothing to repeat",
 )
+
+
+@frozen(kw_only=True)
+class LaunchJobs:
+    """Makes the jobs of the launches of a workload.
+
+    The fields are those of ``LaunchJob`` that do not depend on the launch, or depend on its cell alone.
+    """
+
+    seed: int
+    engine: str | None
+    wrappers: tuple[Reference, ...]
+    compiled: str | None
+    inputs: str
+    lengths: Mapping[int, str]
+    #: Points that a cell is called at, by cell.
+    points: Mapping[str, tuple[Point, ...]]
+    metrics: tuple[Reference, ...]
+    metric_options: Mapping[str, OptionValues]
+    cpus: tuple[int, ...] | None
+
+    def __call__(self, cell: CellId, artifact: StoredArtifact, spawned_ns: int) -> LaunchJob:
+        """Return the job of a launch of a cell; ``spawned_ns`` is the time of its spawn in nanoseconds."""
+        return LaunchJob(
+            seed=self.seed,
+            threads=cell.threads,
+            engine=self.engine,
+            wrappers=self.wrappers,
+            device=cell.device,
+            compiled=self.compiled,
+            artifact=artifact,
+            inputs=self.inputs,
+            lengths=self.lengths,
+            points=self.points[str(cell)],
+            metrics=self.metrics,
+            metric_options=self.metric_options,
+            spawned_ns=spawned_ns,
+            cpus=self.cpus,
+        )
 
 
 @frozen(kw_only=True)

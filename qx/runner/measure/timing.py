@@ -10,18 +10,17 @@ from itertools import product
 from attrs import evolve
 
 from qx.contract.figures import Point
-from qx.environment import available_memory, usable_cpus
 from qx.errors import UsageError
 from qx.processes.answers import MetricFailure
-from qx.processes.jobs import LaunchJob, StoredArtifact
 from qx.results.cells import CellId
 from qx.results.run_record import TIME_LIMIT
 from qx.runner import devices
 from qx.runner.devices import RunDevice, hold_device
+from qx.runner.executor import MOST_LOST, MachineLost
 from qx.runner.journal import GroupsRecord
 from qx.runner.measure.groups import grouped
 from qx.runner.measure.log import WaveLog
-from qx.runner.measure.plan import INTERRUPTED, LEAST_WAVES, Measured, Plan
+from qx.runner.measure.plan import INTERRUPTED, LEAST_WAVES, MACHINES_LOST, LaunchJobs, Measured, Plan
 from qx.runner.measure.waves import BudgetTooShort, measure_in_waves
 from qx.runner.request import QUICK_WAVES, Chosen, Reporter, Request, budget_of, config, references
 from qx.runner.workload_run import Run, WorkloadRun
@@ -43,6 +42,9 @@ def measure_cells(run: Run, workload_run: WorkloadRun) -> None:
     began = time.monotonic()
     try:
         _measure(run, workload_run)
+    except MachineLost as lost:
+        cause = f"not measured: {lost}, and {MOST_LOST} machines before it"
+        _mark_not_timed(run, workload_run, cause, Measured(ended_by=MACHINES_LOST))
     except BudgetTooShort as error:
         assert shares is not None
         refusal = shares.refuse(workload_run.name, error.needed)
@@ -107,7 +109,7 @@ def _measure(run: Run, workload_run: WorkloadRun) -> None:
             workload_run.leave_out("measure", cell)
         return
     plan = _plan(run, workload_run, baseline, control)
-    cpus = len(run.request.cpus) or usable_cpus()
+    cpus = len(run.request.cpus) or run.executor.cpus_of_one
     if workload_run.threads > cpus:
         reporter.say(
             f"--threads {workload_run.threads} on {cpus} CPUs: threads wait for each other, so latencies are "
@@ -124,13 +126,33 @@ def _measure(run: Run, workload_run: WorkloadRun) -> None:
             limit += f"; {max(0.0, left):.0f} s are left of --max-time"
         reporter.phase("measure", f"{len(plan.cells)} cells{workload} in waves, {limit}")
     with hold_device(open_cache(run.request.trust_cache), run.request.device, reporter):
-        workload_run.measured = measure_in_waves(plan, run.processes, run.recording, reporter.step, log)
+        workload_run.measured = _measure_on_one_machine(run, workload_run, plan, log)
     workload_run.cells[str(control)] = control
     workload_run.builds[str(control)] = workload_run.builds[baseline]
     _note_time_limit(run, workload_run, plan)
     for cell, failure in workload_run.measured.failures.items():
         workload_run.mark_failed(cell, failure, reporter)
     workload_run.mark_metrics_failed(workload_run.measured.metric_failures, reporter)
+
+
+def _measure_on_one_machine(run: Run, workload_run: WorkloadRun, plan: Plan, log: WaveLog) -> Measured:
+    """Run the waves of a workload on one machine; where that is lost, all of them on another one.
+
+    Raises ``BudgetTooShort``, and ``MachineLost`` where too many machines were lost.
+    """
+    for attempt in range(MOST_LOST + 1):
+        try:
+            with run.executor.machine_for(plan, workload_run.name, run.processes.limit) as machine:
+                return measure_in_waves(
+                    *(plan, run.processes, run.recording, run.reporter.step),
+                    log.on(machine.fingerprint),
+                    machine.measure,
+                )
+        except MachineLost as lost:
+            if attempt == MOST_LOST:
+                raise
+            run.reporter.say(f"{workload_run.name}: {lost}; it is measured anew on another machine")
+    raise AssertionError("unreachable")
 
 
 def _note_time_limit(run: Run, workload_run: WorkloadRun, plan: Plan) -> None:
@@ -159,23 +181,19 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: CellId) -
     kinds, refused = workload_run.kinds, workload_run.refused_lengths
     fresh, block = workload_run.metrics_of(chosen, "fresh"), workload_run.metrics_of(chosen, "block")
 
-    def job(cell: CellId, artifact: StoredArtifact, spawned_ns: int) -> LaunchJob:
-        return LaunchJob(
-            seed=request.seed,
-            threads=cell.threads,
-            engine=workload_run.ready.engine,
-            wrappers=references(run.host.wrappers),
-            device=cell.device,
-            compiled=run.compiled,
-            artifact=artifact,
-            inputs=str(workload_run.ready.evaluation),
-            lengths={length: str(folder) for length, folder in workload_run.ready.lengths.items()},
-            points=_points_of_launch(request, refused.get(baseline if cell.control else str(cell), {})),
-            metrics=references((*fresh, *block)),
-            metric_options=chosen.metric_options,
-            spawned_ns=spawned_ns,
-            cpus=request.cpus or None,
-        )
+    points = {name: _points_of_launch(request, refused.get(name, {})) for name in builds}
+    job = LaunchJobs(
+        seed=request.seed,
+        engine=workload_run.ready.engine,
+        wrappers=references(run.host.wrappers),
+        compiled=run.compiled,
+        inputs=str(workload_run.ready.evaluation),
+        lengths={length: str(folder) for length, folder in workload_run.ready.lengths.items()},
+        points=points | {str(control): points[baseline]},
+        metrics=references((*fresh, *block)),
+        metric_options=chosen.metric_options,
+        cpus=request.cpus or None,
+    )
 
     return Plan(
         groups=_groups(run, workload_run, baseline, control),
@@ -218,7 +236,12 @@ def _groups(
             str(control),
             further,
             _runtime_baselines(run.chosen, cells),
-            int(min(_room(workload_run, run.reporter), _device_room(workload_run, run.reporter, run.device))),
+            int(
+                min(
+                    _room(run.executor.available_memory(), workload_run, run.reporter),
+                    _device_room(workload_run, run.reporter, run.device),
+                )
+            ),
         )
         run.journal.write(GroupsRecord(workload=workload_run.name, groups=groups))
     return groups
@@ -242,9 +265,9 @@ def _runtime_baselines(chosen: Chosen, cells: Mapping[str, CellId]) -> dict[str,
     return {name: baseline for name, baseline in pairs.items() if baseline is not None}
 
 
-def _room(workload_run: WorkloadRun, reporter: Reporter) -> int:
-    """Return how many cells memory holds at once, besides the baseline and the control."""
-    room = MEMORY_SHARE * available_memory()
+def _room(free: int, workload_run: WorkloadRun, reporter: Reporter) -> int:
+    """Return how many cells so much free memory holds at once, besides the baseline and the control."""
+    room = MEMORY_SHARE * free
     return _cells_in(room, "memory", workload_run.launch_bytes, workload_run.name, reporter)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 
 import numpy as np
-from attrs import Factory, define, field
+from attrs import Factory, define, evolve, field, fields
 
 from qx.analysis.quantity import Quantity
 from qx.contract.figures import Point
@@ -23,6 +23,7 @@ from qx.runner.measure.fresh import LEAST_FRESH, MOST_FRESH, fewest_values, has_
 from qx.runner.measure.holding import cpus_for, keep_host_off
 from qx.runner.measure.launches import Launches
 from qx.runner.measure.log import WaveLog
+from qx.runner.measure.orders import MeasureElsewhere, WaveOrder, WaveOutcome
 from qx.runner.measure.plan import ENDED_BY, INTERRUPTED, Measured, Plan
 from qx.runner.measure.rounds import (
     LEAST_ROUNDS,
@@ -59,12 +60,18 @@ Step = Callable[[float, str], None]
 
 
 def measure_in_waves(
-    plan: Plan, processes: Processes, recording: Recording, step: Step, log: WaveLog | None = None
+    plan: Plan,
+    processes: Processes,
+    recording: Recording,
+    step: Step,
+    log: WaveLog | None = None,
+    elsewhere: MeasureElsewhere | None = None,
 ) -> Measured:
     """Run waves of each group until the ratios are precise enough, or the budget or the run's time is over.
 
-    Waves of earlier sittings are in the ``log`` and count, and those that are completed go into it. Raises
-    ``BudgetTooShort`` in the first wave if even ``plan.max_budget`` is too short.
+    Waves of earlier sittings are in the ``log`` and count, and those that are completed go into it. With
+    ``elsewhere`` each wave is measured by another machine. Raises ``BudgetTooShort`` in the first wave if
+    even ``plan.max_budget`` is too short.
     """
     log = log or WaveLog()
     measured = Measured(budget=plan.budget)
@@ -87,11 +94,41 @@ def measure_in_waves(
             share=share,
             log=log,
             index=index,
+            elsewhere=elsewhere,
         )
         reasons.append(runner.run())
     measured.ended_by = min(reasons, key=ENDED_BY.index)
     measured.seconds = time.monotonic() - began
     return measured
+
+
+def carry_out(order: WaveOrder, processes: Processes) -> WaveOutcome:
+    """Measure one wave on this machine, for another one. Raises ``BudgetTooShort``."""
+    now = time.monotonic()
+    group = _Group(
+        *(evolve(order.plan, end=now + order.left), order.group, processes, Recording(), order.measured),
+        step=lambda *_: None,
+        began=now - order.elapsed,
+        share=order.share,
+        index=order.index,
+        counts=order.counts,
+        fastest=order.fastest,
+        fresh_seconds=order.fresh_seconds,
+        whole_waves=order.whole_waves,
+        measures_fresh=order.measures_fresh,
+        wave_began=now,
+    )
+    group.order = order.shuffler
+    with closing(WaveServers(processes, group.plan.parallel_launches)) as group.servers:
+        completed = group.complete_wave(order.cells)
+    return WaveOutcome(
+        completed=tuple(completed),
+        measured=group.measured,
+        fastest=group.fastest,
+        counts=group.counts,
+        shuffler=group.order,
+        fresh_seconds=group.fresh_seconds,
+    )
 
 
 @define
@@ -111,6 +148,8 @@ class _Group:
     log: WaveLog = Factory(WaveLog)
     #: Number of the group, from 0.
     index: int = 0
+    #: Has another machine measure waves; None: this one does.
+    elsewhere: MeasureElsewhere | None = None
     order: random.Random = field(init=False)
     #: Where the processes of waves are forked from.
     servers: WaveServers = field(init=False)
@@ -120,6 +159,8 @@ class _Group:
     counts: dict[Task, int] = Factory(dict)
     #: The shortest time of a call in the warm-ups of all waves so far in seconds, by cell and point.
     fastest: dict[str, dict[Point, float]] = Factory(dict)
+    #: Whether the current wave measures the metrics of phase ``fresh``.
+    measures_fresh: bool = False
     #: Seconds that launches of this group took in which only memory and start-up are measured.
     fresh_seconds: float = 0.0
     #: The same of the current wave.
@@ -246,31 +287,65 @@ class _Group:
         self.order.shuffle(cells)
         self.log.begin(self.measured)
         self.wave_began = time.monotonic()
-        launches = self._measure_wave(cells)
+        self.measures_fresh = self._wants_fresh()
+        completed = self.complete_wave(cells)
         if self.measured.is_cut_off:
             self._forget_wave()
             return
-        is_whole = self.plan.baseline in launches
+        is_whole = self.plan.baseline in completed
         self.measured.sittings.append(self.log.sitting)
         self.log.write(
             self.measured,
-            list(launches),
+            completed,
             self.counts,
             self.fastest,
             self.index,
             is_whole,
             time.monotonic() - self.wave_began,
-            self.wave_launches.measures_fresh,
+            self.measures_fresh,
         )
-        for cell in launches:
+        for cell in completed:
             self.measured.keep_pending(cell)
         self.whole_waves += is_whole
-        self.measured.fresh_waves += self.wave_launches.measures_fresh
+        self.measured.fresh_waves += self.measures_fresh
+
+    def complete_wave(self, cells: Sequence[str]) -> list[str]:
+        """Measure a wave, here or elsewhere; return the cells whose launches completed it."""
+        if self.elsewhere is None:
+            return list(self._measure_wave(cells))
+        outcome = self.elsewhere(self._as_order(cells))
+        for attribute in fields(Measured):
+            if attribute.name != "parts":
+                setattr(self.measured, attribute.name, getattr(outcome.measured, attribute.name))
+        self.fastest, self.counts, self.order = outcome.fastest, outcome.counts, outcome.shuffler
+        self.fresh_seconds = outcome.fresh_seconds
+        return list(outcome.completed)
+
+    def _as_order(self, cells: Sequence[str]) -> WaveOrder:
+        fresh = {entry.name for entry in self.plan.fresh}
+        parts = {key: part for key, part in self.measured.parts.items() if key[1].metric in fresh}
+        now = time.monotonic()
+        return WaveOrder(
+            plan=self.plan,
+            group=self.group,
+            index=self.index,
+            share=self.share,
+            cells=tuple(cells),
+            measured=evolve(self.measured, parts=parts),
+            fastest=self.fastest,
+            counts=self.counts,
+            shuffler=self.order,
+            whole_waves=self.whole_waves,
+            fresh_seconds=self.fresh_seconds,
+            measures_fresh=self.measures_fresh,
+            elapsed=now - self.began,
+            left=self.plan.end - now,
+        )
 
     def _measure_wave(self, cells: Sequence[str]) -> dict[str, Worker]:
         """Launch cells, time their calls and close them; return the launches that completed the wave."""
         launches_of_wave = Launches(
-            self.plan, self.processes, self.measured, self.fastest, self._wants_fresh()
+            self.plan, self.processes, self.measured, self.fastest, self.measures_fresh
         )
         self.wave_launches = launches_of_wave
         self.apart_seconds = 0.0

@@ -146,7 +146,7 @@ def deaths(
     ]
     with pytest.MonkeyPatch.context() as patch:
         # All cells are in one group, however little memory there is.
-        patch.setattr(import_module("qx.runner.measure.timing"), "_room", lambda part, reporter: 9)
+        patch.setattr(import_module("qx.runner.measure.timing"), "_room", lambda *_: 9)
         # Processes that others lose for lack of memory do not count as deaths here.
         patch.setattr(import_module("qx.processes.workers"), "_out_of_memory_kills", lambda: 0)
         return qx(
@@ -369,7 +369,7 @@ def grouped(qx: Callable[..., Any], toy: Any, tmp_path_factory: pytest.TempPathF
     ]
     chosen = [word for name in ("own_int8", "other", "lonely") for word in ("-c", name)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(import_module("qx.runner.measure.timing"), "_room", lambda part, reporter: 1)
+        patch.setattr(import_module("qx.runner.measure.timing"), "_room", lambda *_: 1)
         done = qx(
             *("run", *toy.arguments(*plugins), *chosen, "-m", "latency", "-m", "rss"),
             *("--batch-size", 1, "--quick", "--budget", 0.01, "--out", "out"),

@@ -1,0 +1,186 @@
+"""Ray as a cluster. No other module imports it, and this one only where it is used."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from attrs import define, field
+
+from qx.cluster.transport import Lost, Node, Reply, Work, do_on_node
+from qx.environment import usable_cpus
+from qx.errors import UsageError
+from qx.foreign import one_line, to_line
+
+NAME = "ray"
+#: Forms of ``--executor``, in words for messages.
+FORMS = "local, ray, auto, ray://HOST:PORT"
+#: Longest cause of an error of Ray's in messages, in characters: its own are pages.
+MOST_CAUSE = 200
+#: Names of resources that every node has, and the beginning of those that Ray makes itself.
+_COMMON = frozenset({"CPU", "GPU", "memory", "object_store_memory"})
+_OWN = ("node:", "accelerator_type:", "ray.io/")
+
+
+def _module() -> Any:
+    """Import Ray. It has no types for all that is used here, and is not installed everywhere."""
+    return import_module("ray")
+
+
+def check_form(executor: str) -> None:
+    """Raise ``UsageError`` for a word that names no executor."""
+    is_address = re.fullmatch(r"ray://[^\s/]+:\d+", executor) is not None
+    if executor not in ("local", NAME, "auto") and not is_address:
+        raise UsageError(f"--executor {to_line(executor, 80)}: expected one of {FORMS}")
+
+
+def connect(executor: str) -> RayTransport:
+    """Return the cluster that ``--executor`` names: ``ray``, ``auto`` or ``ray://HOST:PORT``.
+
+    ``ray`` is a cluster of this machine alone, which is started. Raises ``UsageError``.
+    """
+    # Nothing is sent to anybody about how a cluster is used, unless the user has said so.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # By default Ray's tasks give way to all other processes of a machine, and would be timed so.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    try:
+        ray = _module()
+    except ImportError as error:
+        raise UsageError(
+            f"--executor {executor}: Ray is not installed here: pip install 'quant-explorer[ray]'"
+        ) from error
+    quietly: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "namespace": "qx"}
+    if executor == NAME:
+        quietly |= {"address": "local", "num_cpus": usable_cpus(), "include_dashboard": False}
+    else:
+        quietly["address"] = executor
+    try:
+        context = ray.init(**quietly)
+    except Exception as error:
+        cause = to_line(one_line(error, MOST_CAUSE), MOST_CAUSE)
+        raise UsageError(f"--executor {executor}: there is no cluster to be reached ({cause})") from error
+    return RayTransport(context)
+
+
+@define
+class RayTransport:
+    """A cluster of Ray."""
+
+    #: What ``ray.init`` has returned.
+    context: Any
+    _remote: Any = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        # Tasks that are lost are counted here, and begun again where they may be.
+        self._remote = _module().remote(max_retries=0)(_on_node)
+
+    @property
+    def name(self) -> str:
+        """Name of the executor."""
+        return NAME
+
+    def nodes(self) -> list[Node]:
+        """Return the machines that are alive. Raises ``Lost`` where the cluster itself is gone."""
+        try:
+            entries = _module().nodes()
+        except Exception as error:
+            raise Lost(f"the cluster is gone ({one_line(error, MOST_CAUSE)})") from error
+        return [_node(entry) for entry in entries if entry["Alive"]]
+
+    def put(self, content: bytes) -> object:
+        """Keep bytes in the object store, and return what refers to them."""
+        reference: object = _module().put(content)
+        return reference
+
+    def submit(
+        self,
+        work: Work,
+        argument: object,
+        parcels: Mapping[str, Sequence[object]],
+        nodes: Sequence[str],
+        cpus: int,
+    ) -> object:
+        """Begin a task on one of these machines, as soon as so many of its CPUs are free; return the task."""
+        options: dict[str, Any] = {"num_cpus": cpus}
+        if len(nodes) == 1:
+            strategies = import_module("ray.util.scheduling_strategies")
+            options["scheduling_strategy"] = strategies.NodeAffinitySchedulingStrategy(nodes[0], soft=False)
+        else:
+            options["label_selector"] = {"ray.io/node-id": f"in({','.join(nodes)})"}
+        task: object = self._remote.options(**options).remote(work, argument, dict(parcels))
+        return task
+
+    def wait(self, task: object, seconds: float) -> Reply | None:
+        """Return what a task has given back; None if it is at work still after so many seconds.
+
+        Raises ``Lost``, and what the task has raised.
+        """
+        ray = _module()
+        exceptions = ray.exceptions
+
+        try:
+            reply = ray.get(task, timeout=seconds)
+        except exceptions.GetTimeoutError:
+            return None
+        except exceptions.RayTaskError:
+            raise
+        except (exceptions.RayError, ConnectionError) as error:
+            raise Lost(_cause(error), _node_of(error)) from error
+        assert isinstance(reply, Reply)
+        return reply
+
+    def cancel(self, task: object) -> None:
+        """End a task and all processes that it has started."""
+        try:
+            _module().cancel(task, force=True)
+        except Exception:
+            # It has ended, or the cluster is gone.
+            return
+
+    def close(self) -> None:
+        """Leave the cluster, or end it where it was started for this run."""
+        self.context.disconnect()
+        _module().shutdown()
+
+
+def _on_node(work: Work, argument: object, parcels: Mapping[str, Sequence[object]]) -> Reply:
+    ray = _module()
+    # Ray puts packages of its own before those that are installed; workers of qx must not see them.
+    sys.path[:] = [place for place in sys.path if "thirdparty_files" not in place]
+    return do_on_node(work, argument, parcels, ray.get, ray.get_runtime_context().get_node_id())
+
+
+def _node(entry: Mapping[str, Any]) -> Node:
+    resources, labels = entry["Resources"], entry.get("Labels") or {}
+    names = {name for name in resources if name not in _COMMON and not name.startswith(_OWN)}
+    own = {name: value for name, value in labels.items() if not name.startswith(_OWN)}
+    return Node(
+        identity=entry["NodeID"],
+        address=entry.get("NodeName") or entry["NodeManagerAddress"],
+        cpus=int(resources.get("CPU", 0)),
+        names=frozenset({*names, *own.values(), *(f"{name}={value}" for name, value in own.items())}),
+    )
+
+
+def _node_of(error: Exception) -> str | None:
+    """Return the id of the machine that an error of Ray's names; None where it names none."""
+    match = re.search(r"node ID: ([0-9a-f]{16,})", str(error))
+    return None if match is None else match[1]
+
+
+def _cause(error: Exception) -> str:
+    """Return in words what became of a task."""
+    exceptions = _module().exceptions
+    causes: tuple[tuple[type[Exception], str], ...] = (
+        (exceptions.NodeDiedError, "its machine is gone"),
+        (exceptions.TaskUnschedulableError, "its machine is gone"),
+        (exceptions.OutOfMemoryError, "Ray ended it, since the memory of its machine ran out"),
+        (exceptions.WorkerCrashedError, "its process was killed"),
+        (exceptions.ObjectLostError, "its files or its result were lost with a machine"),
+    )
+    words = next((words for kind, words in causes if isinstance(error, kind)), None)
+    return words or to_line(one_line(error, MOST_CAUSE), MOST_CAUSE)

@@ -1,0 +1,281 @@
+"""A run on a cluster: the same results as here, and nothing is lost where machines and processes are.
+
+The cluster is one of threads of this process, in which tasks run as on a machine of their own: what they are sent is
+pickled, and their files come through a store. So nothing but qx needs to be installed.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define, evolve, field
+
+from qx.cluster import ray
+from qx.cluster.node import Facts
+from qx.cluster.transport import Lost, Node, Reply, Work, do_on_node
+
+Qx = Callable[..., Any]
+#: What keeps these runs short.
+SHORT = ("--quick", "--budget", "0.01", "--batch-size", "1")
+
+
+@define
+class PretendCluster:
+    """A cluster of threads. ``faults`` says which tasks are lost, by name and number from 1, and how."""
+
+    machines: list[Node]
+    #: ``killed``: the process of the task; ``gone``: its machine.
+    faults: Mapping[tuple[str, int], str] = field(factory=dict)
+    #: Changes of what a machine says of itself, by its id.
+    facts: Mapping[str, Mapping[str, Any]] = field(factory=dict)
+    counts: Counter[str] = field(factory=Counter)
+    #: Number of times that each part was fetched by a machine, by both.
+    fetched: Counter[tuple[str, int]] = field(factory=Counter)
+    parts: list[bytes] = field(factory=list)
+    pool: ThreadPoolExecutor = field(factory=lambda: ThreadPoolExecutor(4))
+    is_closed: bool = False
+
+    name = "ray"
+
+    def nodes(self) -> list[Node]:
+        """Return the machines that are alive."""
+        return list(self.machines)
+
+    def put(self, content: bytes) -> object:
+        """Keep a part."""
+        self.parts.append(content)
+        return len(self.parts) - 1
+
+    def submit(
+        self,
+        work: Work,
+        argument: object,
+        parcels: Mapping[str, Sequence[object]],
+        nodes: Sequence[str],
+        cpus: int,
+    ) -> object:
+        """Begin a task on the machine that had the fewest so far."""
+        alive = [node.identity for node in self.machines if node.identity in nodes]
+        node = min(alive, key=lambda identity: self.counts[identity])
+        name = work.__name__
+        self.counts[node] += 1
+        self.counts[name] += 1
+        fault = self.faults.get((name, self.counts[name]))
+        sent = pickle.dumps((work, argument, dict(parcels)))
+        return self.pool.submit(self._do, sent, node, fault)
+
+    def _do(self, sent: bytes, node: str, fault: str | None) -> bytes:
+        if fault == "gone":
+            self.machines[:] = [machine for machine in self.machines if machine.identity != node]
+            raise Lost("its machine is gone", node)
+        if fault == "killed":
+            raise Lost("its process was killed", node)
+
+        def fetch(number: Any) -> bytes:
+            self.fetched[node, number] += 1
+            return self.parts[number]
+
+        work, argument, parcels = pickle.loads(sent)
+        reply = do_on_node(work, argument, parcels, fetch, node)
+        if isinstance(reply.value, Facts):
+            environment = {**reply.value.environment, "fingerprint": node, **self.facts.get(node, {})}
+            reply = Reply(node, evolve(reply.value, environment=environment))
+        return pickle.dumps(reply)
+
+    def wait(self, task: Any, seconds: float) -> Reply | None:
+        """Return what a task has given back."""
+        future: Future[bytes] = task
+        try:
+            reply: Reply = pickle.loads(future.result(timeout=seconds))
+        except TimeoutError:
+            return None
+        return reply
+
+    def cancel(self, task: Any) -> None:
+        """Leave a thread to end by itself."""
+
+    def close(self) -> None:
+        """Wait for the threads."""
+        self.pool.shutdown()
+        self.is_closed = True
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendCluster]:
+    """Have ``--executor ray`` mean a cluster of two machines of one kind, and a third of another."""
+    machines = [
+        Node(identity=f"{name:0<20}", address=name, cpus=2, names=frozenset({kind}))
+        for name, kind in (("first", "amx"), ("second", "amx"), ("third", "small"))
+    ]
+    pretend = PretendCluster(machines)
+    pretend.facts = {machines[2].identity: {"cpu": "A small CPU"}}
+    monkeypatch.setattr(ray, "connect", lambda executor: pretend)
+    yield pretend
+    pretend.pool.shutdown()
+
+
+@pytest.fixture
+def words(toy: Any) -> list[str]:
+    """Return the words of a run with two builds, on the two machines of one kind."""
+    arguments = ["run", *toy.arguments(toy.config("other")), *SHORT, "--out", "out"]
+    metrics = ["-m", "accuracy", "-m", "latency", "-m", "rss"]
+    return [*arguments, *metrics, "--rebuild", "--executor", "ray", "--on", "amx"]
+
+
+def of_cluster(done: Any) -> dict[str, Any]:
+    """Return what the results say of the machines."""
+    record: dict[str, Any] = done.results["run"]["cluster"]
+    return record
+
+
+def waves_of(done: Any) -> list[dict[str, int]]:
+    """Return the numbers of waves of the machines that measured any."""
+    return [node["waves"] for node in of_cluster(done)["nodes"] if node["waves"]]
+
+
+def test_a_cluster_gives_the_same_kind_of_results(qx: Qx, words: list[str], cluster: PretendCluster) -> None:
+    """Builds, evaluations and waves are carried out on the cluster, and give what a run here gives."""
+    there = qx(*words)
+    here = qx(*words[: words.index("--executor")], "--out", "here", "--rebuild")
+    assert (there.code, here.code) == (0, 0), there.err
+    local = json.loads(Path("here/full_results.json").read_text())
+    assert there.results["cells"].keys() == local["cells"].keys()
+    pairs = [
+        {(m["cell"], m["metric"], str(m["point"])) for m in results["measurements"]}
+        for results in (there.results, local)
+    ]
+    assert pairs[0] == pairs[1]
+    accuracies = [
+        [m["value"] for m in results["measurements"] if m["metric"] == "accuracy"]
+        for results in (there.results, local)
+    ]
+    assert accuracies[0] == accuracies[1]
+    assert (cluster.counts["do_job"], cluster.counts["do_wave"]) == (4, 3)
+    assert sum(node["jobs"] for node in of_cluster(there)["nodes"]) == 4
+    assert waves_of(there) == [{"toy": 3}]
+    assert of_cluster(there)["lost"] == []
+    assert local["run"]["cluster"] is None
+    assert cluster.is_closed
+    assert max(cluster.fetched.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "number", "what"),
+    [("do_job", 1, "build-"), ("do_job", 4, "evaluate-"), ("do_wave", 2, "wave 2 of toy")],
+)
+def test_a_killed_process_costs_one_task(
+    qx: Qx, words: list[str], cluster: PretendCluster, task: str, number: int, what: str
+) -> None:
+    """A build, an evaluation or a wave whose process is killed is carried out again, and the results say so."""
+    cluster.faults = {(task, number): "killed"}
+    done = qx(*words)
+    assert done.code == 0, done.err
+    (lost,) = of_cluster(done)["lost"]
+    assert lost["task"].startswith(what)
+    assert lost["cause"] == "its process was killed"
+    assert waves_of(done) == [{"toy": 3}]
+    assert {cell["outcome"] for cell in done.results["cells"].values()} == {"ok"}
+    assert "lost and carried out again" in done.table
+
+
+def test_waves_begin_anew_on_another_machine(qx: Qx, words: list[str], cluster: PretendCluster) -> None:
+    """Where the machine that measures is gone, another one measures all waves: a result is of one machine."""
+    cluster.faults = {("do_wave", 2): "gone"}
+    done = qx(*words)
+    assert done.code == 0, done.err
+    assert "it is measured anew on another machine" in done.err
+    assert sorted(map(str, waves_of(done))) == ["{'toy': 1}", "{'toy': 3}"]
+    assert done.results["run"]["measuring"]["waves"] == 3
+    launches = [m["n"] for m in done.results["measurements"] if m["metric"] == "latency"]
+    assert set(launches) == {3}
+
+
+def test_a_task_is_tried_three_times(qx: Qx, words: list[str], cluster: PretendCluster) -> None:
+    """A build that is lost three times has failed, with the cause; the other cells go on."""
+    cluster.faults = {("do_job", number): "killed" for number in (1, 2, 3)}
+    cluster.machines[:] = cluster.machines[:1]
+    for machine in cluster.machines:
+        cluster.machines[:] = [evolve(machine, cpus=1)]
+    done = qx(*words)
+    causes = [cell["cause"] for cell in done.results["cells"].values() if cell["outcome"] != "ok"]
+    assert causes == ["lost on the cluster: its process was killed"]
+    assert len(of_cluster(done)["lost"]) == 3
+
+
+def test_a_cluster_without_machines_ends_in_words(qx: Qx, words: list[str], cluster: PretendCluster) -> None:
+    """Where all machines are gone, cells fail with that cause, and the run ends in order."""
+    cluster.machines[:] = cluster.machines[:1]
+    cluster.faults = {("do_job", 1): "gone"}
+    done = qx(*words)
+    assert done.code == 1, done.err
+    assert "no machine of the run is left" in done.err
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (["--on", "arm"], "--on arm: no machine of the cluster has this name (there are: amx, small)"),
+        (["--cpus", "0"], "--cpus: the CPUs of other machines cannot be named"),
+        (["--threads", "3"], "--threads 3: first (first000) gives tasks 2 CPUs"),
+        (["--executor", "slurm"], "--executor slurm: expected one of local, ray, auto, ray://HOST:PORT"),
+    ],
+)
+def test_what_a_cluster_cannot_do_is_refused(
+    qx: Qx, words: list[str], cluster: PretendCluster, changed: list[str], message: str
+) -> None:
+    """A wrong option is one line with what was expected, before anything is built."""
+    name = changed[0]
+    kept = words[: words.index(name)] + words[words.index(name) + 2 :] if name in words else words
+    done = qx(*kept, *changed)
+    assert done.code == 2
+    assert message in done.err
+    assert cluster.counts["do_job"] == 0
+
+
+def test_machines_of_several_kinds_are_refused(qx: Qx, words: list[str], cluster: PretendCluster) -> None:
+    """Without ``--on``, machines of two kinds are not mixed in one result."""
+    assert len(cluster.machines) == 3
+    done = qx(*words[: words.index("--on")])
+    assert done.code == 2
+    assert "the machines of the cluster are of 2 kinds" in done.err
+
+
+def test_a_machine_with_other_software_is_refused(qx: Qx, words: list[str], cluster: PretendCluster) -> None:
+    """A machine with another Python or without a package is named, with what differs."""
+    cluster.facts = {cluster.machines[1].identity: {"python": "3.9.1", "distributions": {"torch": "2.0"}}}
+    done = qx(*words)
+    assert done.code == 2
+    assert "second (second00) has Python 3.9.1 (here " in done.err
+    assert "install there what is installed here" in done.err
+
+
+def test_without_ray_one_line_says_what_to_install(
+    qx: Qx, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without Ray the run ends with what to install."""
+
+    def missing(name: str) -> Any:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr(import_module("qx.cluster.ray"), "import_module", missing)
+    done = qx(*words)
+    assert done.code == 2
+    assert "Ray is not installed here: pip install 'quant-explorer[ray]'" in done.err
+    assert len(done.err.strip().splitlines()) == 1
+
+
+def test_an_interrupted_run_goes_on(qx: Qx, words: list[str], cluster: PretendCluster) -> None:
+    """Where the cluster is gone in the midst of a run, ``--resume`` goes on with what was finished."""
+    cluster.faults = {("do_wave", number): "killed" for number in (2, 3, 4)}
+    first = cluster.machines[0]
+    cluster.machines[:] = [first]
+    done = qx(*words, "--max-time", "60")
+    assert done.results["run"]["measuring"]["ended_by"] == "the machines were lost"
