@@ -146,12 +146,16 @@ class ClusterExecutor:
         reporter.say(f"{len(nodes)} machines of the cluster, {self.cpus} CPUs: {names}{more}")
         return self._environment()
 
+    @property
+    def kind(self) -> JsonObject:
+        """Fields of the environment by which machines of one kind count as one when a run is resumed."""
+        facts = next(iter(self._machines.values())).facts
+        memory = round(facts.environment["memory_bytes"] / 2**30)
+        return {"fingerprint": " ".join(facts.kind), "memory_bytes": f"about {memory} GiB"}
+
     def _environment(self) -> JsonObject:
-        """Return the environment of the machines: of several the fingerprint is that of none of them."""
-        first, *others = self._machines.values()
-        environment = dict(first.facts.environment)
-        if any(other.facts.environment["fingerprint"] != environment["fingerprint"] for other in others):
-            environment["fingerprint"] = None
+        """Return the environment of the machines, with the load of the busiest."""
+        environment = dict(next(iter(self._machines.values())).facts.environment)
         loads = [machine.facts.environment["load_before"] or 0.0 for machine in self._machines.values()]
         return environment | {"load_before": max(loads)}
 
@@ -302,6 +306,11 @@ class ClusterExecutor:
 
         try:
             yield Machine(str(machine.facts.environment["fingerprint"]), measure)
+        except MachineLost:
+            # Its waves do not count, since another machine measures all of them.
+            with self._changed:
+                self._waves.get(identity, {}).pop(workload, None)
+            raise
         finally:
             with self._changed:
                 self._taken.discard(identity)
@@ -320,11 +329,11 @@ class ClusterExecutor:
                         self._taken.add(choice[1].name)
                         return choice[1].name
                     if not rooms:
-                        raise MachineLost("no machine of the run is left")
+                        raise MachineLost("no machine of the run is left", is_gone=False)
                     if self._is_over:
                         raise QxError("the run is over")
                     if limit.is_over:
-                        raise MachineLost(limit.cause("not begun"))
+                        raise MachineLost(limit.cause("not begun"), is_gone=False)
                     self._changed.wait(PATIENCE)
             finally:
                 self._waiting.pop(workload, None)
@@ -358,9 +367,8 @@ class ClusterExecutor:
         try:
             reply = self._carry_out(words, do_wave, wave, places, nodes, machine.node.cpus, limit)
         except Lost as lost:
-            raise MachineLost(
-                f"{machine.node.name} was lost in wave {order.measured.waves} ({lost.cause})"
-            ) from lost
+            cause = f"{words} was lost on {machine.node.name} ({lost.cause})"
+            raise MachineLost(cause, is_gone=not nodes()) from lost
         assert isinstance(reply.value, WaveReply)
         if reply.value.outcome is None:
             raise BudgetTooShort(reply.value.needed)

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import define, field
 
-from qx.cluster.transport import Lost, Node, Reply, Work, do_on_node
+from qx.cluster.transport import ClusterGone, Lost, Node, Reply, Work, do_on_node
 from qx.environment import usable_cpus
 from qx.errors import UsageError
 from qx.foreign import one_line, to_line
@@ -84,11 +84,11 @@ class RayTransport:
         return NAME
 
     def nodes(self) -> list[Node]:
-        """Return the machines that are alive. Raises ``Lost`` where the cluster itself is gone."""
+        """Return the machines that are alive. Raises ``ClusterGone``."""
         try:
             entries = _module().nodes()
         except Exception as error:
-            raise Lost(f"the cluster is gone ({one_line(error, MOST_CAUSE)})") from error
+            raise ClusterGone(to_line(one_line(error, MOST_CAUSE), MOST_CAUSE)) from error
         return [_node(entry) for entry in entries if entry["Alive"]]
 
     def put(self, content: bytes) -> object:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from attrs import frozen
 
 from qx.cluster.files import NodeStore
+from qx.errors import UsageError
 from qx.storage.cache import open_folder
 
 #: Folder of the cache for files that were sent to this machine.
@@ -43,6 +44,15 @@ class Lost(Exception):
     node: str | None = None
 
 
+class ClusterGone(UsageError):
+    """The cluster itself is gone, or this machine cannot reach it. The journal of the run is here."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(
+            f"the cluster is gone ({cause}); what was finished is kept: qx run --resume goes on with it"
+        )
+
+
 @frozen
 class Reply:
     """What a task has given back, and the id of the machine that it ran on."""
@@ -63,7 +73,7 @@ class Transport(Protocol):
         """Name of the executor."""
 
     def nodes(self) -> list[Node]:
-        """Return the machines that are alive. Raises ``Lost`` where the cluster itself is gone."""
+        """Return the machines that are alive. Raises ``ClusterGone``."""
 
     def put(self, content: bytes) -> object:
         """Keep bytes for tasks, and return what refers to them."""

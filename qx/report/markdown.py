@@ -108,6 +108,7 @@ def _workload(view: View, level: str) -> Iterator[str]:
     yield wording.measuring(view, MARKUP)
     if remarks := [
         *wording.by_sitting(view, MARKUP),
+        *wording.cluster(view, MARKUP),
         *wording.differing_in_rounds(view, MARKUP),
         *wording.deaths(view, MARKUP),
         *wording.unkept_outputs(view),
@@ -145,7 +146,7 @@ def _figures(view: View) -> str:
     rows = []
     for cell in view.rows:
         if view.ended(cell).outcome == "ok":
-            figures = [_figure(view, cell, column) for column in view.columns]
+            figures = [figure(view, cell, column) for column in view.columns]
         else:
             cause = textwrap.shorten(to_terminal(view.ended(cell).cause or ""), MAX_CAUSE, placeholder=" ...")
             ending = wording.ending(view, cell, CELL, cause=cause)
@@ -164,7 +165,8 @@ def _config(view: View, cell: str) -> str:
     return BREAK.join([code(view.name(cell)), *view.remarks(cell)])
 
 
-def _figure(view: View, cell: str, figure: Figure) -> str:
+def figure(view: View, cell: str, figure: Figure) -> str:
+    """Return a figure of a cell with how it compares, for a cell of a table."""
     text = view.figure(cell, figure)
     compared = " ".join(filter(None, (text.delta, text.interval)))
     return BREAK.join(without_breaks(line) for line in (text.value, compared, text.runtime) if line)

@@ -303,6 +303,7 @@ def _measuring(view: View, drawing: Drawing) -> Iterator[str]:
     yield drawing.sentence(wording.measuring(view, MARKUP))
     remarks = (
         *wording.by_sitting(view, MARKUP),
+        *wording.cluster(view, MARKUP),
         *wording.differing_in_rounds(view, MARKUP),
         *wording.deaths(view, MARKUP),
     )

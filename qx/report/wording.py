@@ -517,6 +517,26 @@ def differing_in_rounds(view: View, markup: Markup) -> Iterator[str]:
         )
 
 
+def cluster(view: View, markup: Markup) -> Iterator[str]:
+    """Say which machines of a cluster took part, what was lost on them, and what disturbed them."""
+    record = view.results.run.cluster
+    if record is None:
+        return
+    measured = [node for node in record.nodes if node.waves]
+    names = listed([markup.text(node.name) for node in measured])
+    on = f" named {markup.name(record.on)}" if record.on else ""
+    yield (
+        f"Made by {markup.name(record.executor)} on {len(record.nodes)} "
+        f"machine{'s' * (len(record.nodes) != 1)} of one kind{on}"
+        + (f"; timed on {names}." if measured else "; nothing was timed.")
+    )
+    for lost in record.lost:
+        node = "" if lost.node is None else f" on {markup.text(lost.node)}"
+        yield f"{markup.text(lost.task)} was lost{node} ({markup.text(lost.cause)})."
+    for note in record.notes:
+        yield f"{markup.text(note)}."
+
+
 def by_sitting(view: View, markup: Markup) -> Iterator[str]:
     """Give values by sitting where they differ between the sittings of a run."""
     if len(view.results.run.sittings) < 2:

@@ -221,7 +221,7 @@ class NodeRecord:
     cpus: int
     #: Number of builds and evaluations that it carried out.
     jobs: int = 0
-    #: Number of waves that it measured, by workload.
+    #: Number of waves in the results that it measured in the last sitting, by workload.
     waves: Mapping[str, int] = Factory(dict)
 
 
@@ -249,6 +249,12 @@ class ClusterRecord:
     lost: tuple[LostTask, ...] = ()
     #: What else readers should know of the machines, in sentences.
     notes: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Identifier of the machine that was timed; None where there were several, or none."""
+        timed = {node.fingerprint for node in self.nodes if node.waves}
+        return timed.pop() if len(timed) == 1 else None
 
 
 @frozen(kw_only=True)

@@ -23,7 +23,14 @@ MOST_LOST = 2
 
 
 class MachineLost(Exception):
-    """A machine is gone that was to measure a workload. The message says what became of it."""
+    """A wave of a workload was lost for good. The message says what became of it.
+
+    Where ``is_gone``, the machine is gone, and another one may measure the workload.
+    """
+
+    def __init__(self, cause: str, *, is_gone: bool = True) -> None:
+        super().__init__(cause)
+        self.is_gone = is_gone
 
 
 @frozen
@@ -58,6 +65,10 @@ class Executor(Protocol):
     @property
     def runs_side_by_side(self) -> bool:
         """Whether several workloads may be built, evaluated and measured at the same time."""
+
+    @property
+    def kind(self) -> JsonObject:
+        """Fields of the environment that other machines on which the run may be resumed have otherwise."""
 
     def begin(self, host: Host, request: Request, chosen: Chosen, reporter: Reporter) -> JsonObject:
         """Check that the machines can carry out a run, and return their environment.
@@ -105,6 +116,11 @@ class LocalExecutor:
     def runs_side_by_side(self) -> bool:
         """False, since workloads that share CPUs would disturb each other."""
         return False
+
+    @property
+    def kind(self) -> JsonObject:
+        """None, since another machine is another run."""
+        return {}
 
     def begin(self, host: Host, request: Request, chosen: Chosen, reporter: Reporter) -> JsonObject:
         """Return the environment of this machine, before the run adds to its load."""

@@ -85,7 +85,7 @@ def run(
     # Before this run adds to the load of the machine, which is recorded too.
     environment = executor.begin(host, request, chosen, reporter)
     repositories = describe_repositories(_model_file(request))
-    check_identity(journal, identity_of(host, request, chosen, environment))
+    check_identity(journal, identity_of(host, request, chosen, environment | executor.kind))
     journal.write(SittingHead(started=now(), load_before=environment["load_before"]))
     environment["repositories"] = tuple(Repository(**fields) for fields in repositories)
     recording = Recording()
@@ -125,6 +125,9 @@ def run(
             _check_worth(this_run, prepared, phase)
             clock.end_phase(phase)
     reporter.phase("analyse", "intervals, front, picks")
+    cluster = executor.record()
+    if cluster is not None:
+        environment["fingerprint"] = cluster.fingerprint
     results = assemble(
         request,
         chosen,
@@ -137,7 +140,7 @@ def run(
         {} if device is None else {device.name: device.answer.facts},
         journal,
         interruption,
-        executor.record(),
+        cluster,
     )
     return results, recording
 

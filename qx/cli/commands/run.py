@@ -21,7 +21,7 @@ from qx.cli.arguments import (
     constraints_of,
     take_recipe,
 )
-from qx.cli.executors import add_executor_options, executor_of
+from qx.cli.executors import add_executor_options, check_executor, executor_of, on_one
 
 if TYPE_CHECKING:
     from qx.cli import Commands
@@ -199,6 +199,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     began = time.monotonic()
     terminal.check_format(arguments.format or DEFAULT_FORMAT)
+    check_executor(arguments)
     if arguments.resume is not None:
         arguments = with_own_words(arguments, OUT)
     host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
@@ -208,10 +209,40 @@ def run(arguments: argparse.Namespace) -> int:
     request.check()
     names = [entry.name for entry in choose_workloads(host, request)]
     out = check_writable(arguments.out or results_folder(host, names, OUT))
+    if len(arguments.on) > 1:
+        return _run_on_each(host, request, arguments, out, began)
     # The folder of a journal may be named itself; the results lie above it.
     place = out.parent if arguments.resume is not None and (out / FILE).is_file() else out
     with hold_folder(place):
         return _carry_out(host, request, arguments, out, place, began)
+
+
+def _run_on_each(host: Host, request: Request, arguments: argparse.Namespace, out: Path, began: float) -> int:
+    """Carry out a request on each kind of machine, one after another, and write the table across."""
+    from qx.cli.streams import say
+    from qx.files import write_whole
+    from qx.report import machines
+    from qx.results import results_file as results
+    from qx.storage.holding import hold_folder
+
+    codes: list[int] = []
+    for name in arguments.on:
+        own = on_one(arguments, name, out / name)
+        is_done = (
+            arguments.resume is not None and own.resume is None and (own.out / results.RESULTS).is_file()
+        )
+        if is_done:
+            say(f"qx: {own.out} has the results on {name} already")
+            continue
+        own.out.mkdir(parents=True, exist_ok=True)
+        with hold_folder(own.out):
+            codes.append(_carry_out(host, request, own, own.out, own.out, began))
+        if codes[-1] > 1:
+            return codes[-1]
+    table = out / machines.FILE
+    write_whole(table, machines.render({name: results.read(out / name) for name in arguments.on}).encode())
+    say(f"qx: the table across machines is in {table}")
+    return max(codes, default=0)
 
 
 def _request(arguments: argparse.Namespace) -> Request:

@@ -272,6 +272,7 @@ def _environment(view: View) -> list[str]:
     run, fingerprint = view.results.run, view.results.environment.fingerprint
     seconds = ", ".join(f"{to_html(phase)} {value:.0f} s" for phase, value in run.seconds.items())
     rows += f"<dt>Time taken</dt><dd>{seconds}</dd>"
+    rows += "".join(f"<dt>Cluster</dt><dd>{sentence}</dd>" for sentence in wording.cluster(view, MARKUP))
     rows += f"<dt>Machine</dt><dd>{code(fingerprint)}</dd>" if fingerprint else ""
     blocks = [f'<dl class="facts">{rows}</dl>']
     if run.command:

@@ -43,7 +43,7 @@ def measure_cells(run: Run, workload_run: WorkloadRun) -> None:
     try:
         _measure(run, workload_run)
     except MachineLost as lost:
-        cause = f"not measured: {lost}, and {MOST_LOST} machines before it"
+        cause = f"not measured: {lost}"
         _mark_not_timed(run, workload_run, cause, Measured(ended_by=MACHINES_LOST))
     except BudgetTooShort as error:
         assert shares is not None
@@ -149,7 +149,7 @@ def _measure_on_one_machine(run: Run, workload_run: WorkloadRun, plan: Plan, log
                     machine.measure,
                 )
         except MachineLost as lost:
-            if attempt == MOST_LOST:
+            if attempt == MOST_LOST or not lost.is_gone:
                 raise
             run.reporter.say(f"{workload_run.name}: {lost}; it is measured anew on another machine")
     raise AssertionError("unreachable")

@@ -1,7 +1,7 @@
 """A run on a cluster: the same results as here, and nothing is lost where machines and processes are.
 
-The cluster is one of threads of this process, in which tasks run as on a machine of their own: what they are sent is
-pickled, and their files come through a store. So nothing but qx needs to be installed.
+The cluster is one of threads of this process, in which tasks run as on a machine of their own: what they are
+sent is pickled, and their files come through a store. So nothing but qx needs to be installed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import json
 import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from attrs import define, evolve, field
 
 from qx.cluster import ray
 from qx.cluster.node import Facts
-from qx.cluster.transport import Lost, Node, Reply, Work, do_on_node
+from qx.cluster.transport import ClusterGone, Lost, Node, Reply, Work, do_on_node
 
 Qx = Callable[..., Any]
 #: What keeps these runs short.
@@ -32,7 +33,7 @@ class PretendCluster:
     """A cluster of threads. ``faults`` says which tasks are lost, by name and number from 1, and how."""
 
     machines: list[Node]
-    #: ``killed``: the process of the task; ``gone``: its machine.
+    #: ``killed``: the process of the task; ``gone``: its machine; ``head``: the cluster.
     faults: Mapping[tuple[str, int], str] = field(factory=dict)
     #: Changes of what a machine says of itself, by its id.
     facts: Mapping[str, Mapping[str, Any]] = field(factory=dict)
@@ -42,11 +43,22 @@ class PretendCluster:
     parts: list[bytes] = field(factory=list)
     pool: ThreadPoolExecutor = field(factory=lambda: ThreadPoolExecutor(4))
     is_closed: bool = False
+    is_gone: bool = False
+    #: Id of the machine of the last task.
+    last: str = ""
 
     name = "ray"
 
+    def connect(self, executor: str) -> PretendCluster:
+        """Begin to take tasks, after a run that has left the cluster too."""
+        assert executor == "ray"
+        self.pool, self.is_closed, self.is_gone = ThreadPoolExecutor(4), False, False
+        return self
+
     def nodes(self) -> list[Node]:
         """Return the machines that are alive."""
+        if self.is_gone:
+            raise ClusterGone("its head has died")
         return list(self.machines)
 
     def put(self, content: bytes) -> object:
@@ -68,6 +80,7 @@ class PretendCluster:
         name = work.__name__
         self.counts[node] += 1
         self.counts[name] += 1
+        self.last = node
         fault = self.faults.get((name, self.counts[name]))
         sent = pickle.dumps((work, argument, dict(parcels)))
         return self.pool.submit(self._do, sent, node, fault)
@@ -76,7 +89,8 @@ class PretendCluster:
         if fault == "gone":
             self.machines[:] = [machine for machine in self.machines if machine.identity != node]
             raise Lost("its machine is gone", node)
-        if fault == "killed":
+        self.is_gone |= fault == "head"
+        if fault in ("killed", "head"):
             raise Lost("its process was killed", node)
 
         def fetch(number: Any) -> bytes:
@@ -95,7 +109,7 @@ class PretendCluster:
         future: Future[bytes] = task
         try:
             reply: Reply = pickle.loads(future.result(timeout=seconds))
-        except TimeoutError:
+        except futures.TimeoutError:
             return None
         return reply
 
@@ -117,7 +131,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendCluster]:
     ]
     pretend = PretendCluster(machines)
     pretend.facts = {machines[2].identity: {"cpu": "A small CPU"}}
-    monkeypatch.setattr(ray, "connect", lambda executor: pretend)
+    monkeypatch.setattr(ray, "connect", pretend.connect)
     yield pretend
     pretend.pool.shutdown()
 
@@ -174,7 +188,7 @@ def test_a_cluster_gives_the_same_kind_of_results(qx: Qx, words: list[str], clus
 def test_a_killed_process_costs_one_task(
     qx: Qx, words: list[str], cluster: PretendCluster, task: str, number: int, what: str
 ) -> None:
-    """A build, an evaluation or a wave whose process is killed is carried out again, and the results say so."""
+    """A build, an evaluation or a wave whose process is killed is carried out again, and results say so."""
     cluster.faults = {(task, number): "killed"}
     done = qx(*words)
     assert done.code == 0, done.err
@@ -183,7 +197,7 @@ def test_a_killed_process_costs_one_task(
     assert lost["cause"] == "its process was killed"
     assert waves_of(done) == [{"toy": 3}]
     assert {cell["outcome"] for cell in done.results["cells"].values()} == {"ok"}
-    assert "lost and carried out again" in done.table
+    assert "was lost on " in done.table
 
 
 def test_waves_begin_anew_on_another_machine(qx: Qx, words: list[str], cluster: PretendCluster) -> None:
@@ -192,7 +206,8 @@ def test_waves_begin_anew_on_another_machine(qx: Qx, words: list[str], cluster: 
     done = qx(*words)
     assert done.code == 0, done.err
     assert "it is measured anew on another machine" in done.err
-    assert sorted(map(str, waves_of(done))) == ["{'toy': 1}", "{'toy': 3}"]
+    assert waves_of(done) == [{"toy": 3}]
+    assert done.results["environment"]["fingerprint"] == cluster.last
     assert done.results["run"]["measuring"]["waves"] == 3
     launches = [m["n"] for m in done.results["measurements"] if m["metric"] == "latency"]
     assert set(launches) == {3}
@@ -272,10 +287,73 @@ def test_without_ray_one_line_says_what_to_install(
     assert len(done.err.strip().splitlines()) == 1
 
 
-def test_an_interrupted_run_goes_on(qx: Qx, words: list[str], cluster: PretendCluster) -> None:
-    """Where the cluster is gone in the midst of a run, ``--resume`` goes on with what was finished."""
+def test_a_wave_that_is_lost_three_times_ends_the_measurement(
+    qx: Qx, words: list[str], cluster: PretendCluster
+) -> None:
+    """Where the process of one wave is killed three times, nothing is timed, and the results say why."""
     cluster.faults = {("do_wave", number): "killed" for number in (2, 3, 4)}
-    first = cluster.machines[0]
-    cluster.machines[:] = [first]
-    done = qx(*words, "--max-time", "60")
+    done = qx(*words)
+    assert done.code == 1
+    assert cluster.counts["do_wave"] == 4
     assert done.results["run"]["measuring"]["ended_by"] == "the machines were lost"
+    causes = {m["cause"] for m in done.results["measurements"] if m["metric"] == "latency"}
+    (cause,) = causes
+    assert cause.startswith("not measured: wave 2 of toy was lost on ")
+
+
+def test_a_run_goes_on_where_its_cluster_was_gone(qx: Qx, words: list[str], cluster: PretendCluster) -> None:
+    """Where the head of the cluster dies, the run ends in one line, and resumed it makes nothing twice."""
+    cluster.faults = {("do_wave", 3): "head"}
+    done = qx(*words)
+    assert done.code == 2
+    assert "the cluster is gone (its head has died); what was finished is kept" in done.err
+    cluster.counts.clear()
+    cluster.faults = {}
+    measuring = next(machine for machine in cluster.machines if machine.identity == cluster.last)
+    cluster.machines[:] = [measuring]
+    resumed = qx("run", "--resume", "--out", "out")
+    assert resumed.code == 0, resumed.err
+    assert (cluster.counts["do_job"], cluster.counts["do_wave"]) == (0, 1)
+    assert resumed.results["run"]["measuring"]["waves"] == 3
+
+
+def test_waves_of_another_machine_do_not_count(qx: Qx, words: list[str], cluster: PretendCluster) -> None:
+    """Where a run is resumed on another machine of the kind, that one measures all waves."""
+    cluster.faults = {("do_wave", 3): "head"}
+    assert qx(*words).code == 2
+    cluster.counts.clear()
+    cluster.faults = {}
+    cluster.machines[:] = [machine for machine in cluster.machines[:2] if machine.identity != cluster.last]
+    resumed = qx("run", "--resume", "--out", "out")
+    assert resumed.code == 0, resumed.err
+    assert cluster.counts["do_wave"] == 3
+    assert waves_of(resumed) == [{"toy": 3}]
+
+
+def test_each_kind_of_machine_has_results(qx: Qx, words: list[str], cluster: PretendCluster) -> None:
+    """With several ``--on`` each kind has results and a front of its own, and a table shows both."""
+    done = qx(*words, "--on", "small")
+    assert done.code == 0, done.err
+    results = {
+        name: json.loads(Path(f"out/{name}/full_results.json").read_text()) for name in ("amx", "small")
+    }
+    assert {name: one["run"]["cluster"]["on"] for name, one in results.items()} == {
+        "amx": "amx",
+        "small": "small",
+    }
+    assert results["small"]["environment"]["cpu"] == "A small CPU"
+    assert all(any(front["on_front"] for front in one["front"].values()) for one in results.values())
+    rows = [line for line in Path("out/machines.md").read_text().splitlines() if line.startswith("| `")]
+    assert [[part.strip(" `") for part in row.split("|")[1:3]] for row in rows] == [
+        ["toy_fp32", "amx"],
+        ["toy_fp32", "small"],
+        ["other", "amx"],
+        ["other", "small"],
+    ]
+
+
+def test_on_needs_a_cluster(qx: Qx, words: list[str]) -> None:
+    """``--on`` without ``--executor`` is refused, since this machine has no name."""
+    done = qx(*words[: words.index("--executor")], "--on", "amx")
+    assert done.code == 2
+    assert "--on amx is for a cluster: give --executor too" in done.err

@@ -83,7 +83,7 @@ def test_a_plan_is_close_to_the_bound(seed: int) -> None:
 
 
 def test_the_bound_counts_whole_machines_and_the_longest_piece() -> None:
-    """Work that is alone counts with all CPUs of its machine, and no plan is shorter than the longest piece."""
+    """Work that is alone counts with all CPUs of its machine, and so does the longest piece."""
     alone = [Work(name=str(number), seconds=10, is_alone=True) for number in range(4)]
     assert shortest_time(alone, [machine("a"), machine("b")]) == pytest.approx(20)
     shared = [Work(name=str(number), seconds=10) for number in range(4)]
