@@ -77,6 +77,8 @@ class ClusterExecutor:
     transport: Transport
     on: str | None = None
     _machines: dict[str, _Machine] = field(factory=dict, init=False)
+    #: Ids of machines that are gone, which the cluster may not have noticed yet.
+    _gone: set[str] = field(factory=set, init=False)
     _lost: list[LostTask] = field(factory=list, init=False)
     _jobs: dict[str, int] = field(factory=dict, init=False)
     _waves: dict[str, dict[str, int]] = field(factory=dict, init=False)
@@ -205,13 +207,13 @@ class ClusterExecutor:
         """
         parcels = self._shelf.parcels(place.tree for place in places.values())
         for attempt in range(MOST_LOST + 1):
+            if not (identities := nodes()):
+                raise Lost("no machine of the run is left")
             try:
-                if not (identities := nodes()):
-                    raise Lost("no machine of the run is left")
                 task = self.transport.submit(work, argument, parcels, identities, cpus)
                 return self._wait(task, limit)
             except Lost as lost:
-                self._note_lost(words, lost)
+                self._note_lost(words, lost, identities)
                 if attempt == MOST_LOST or not nodes():
                     raise
         raise AssertionError("unreachable")
@@ -231,15 +233,18 @@ class ClusterExecutor:
             self.transport.cancel(task)
             raise
 
-    def _note_lost(self, words: str, lost: Lost) -> None:
-        machine = self._machines.get(lost.node or "")
+    def _note_lost(self, words: str, lost: Lost, identities: Sequence[str]) -> None:
+        identity = lost.node or (identities[0] if len(identities) == 1 else "")
+        machine = self._machines.get(identity)
         node = None if machine is None else machine.node.name
         with self._changed:
+            self._gone |= {identity} if lost.is_machine_gone else set()
             self._lost.append(LostTask(task=words, node=node, cause=lost.cause))
 
     def _alive(self) -> list[str]:
         """Return the ids of the machines of the run that are alive."""
-        return [node.identity for node in self._nodes() if node.identity in self._machines]
+        present = [node.identity for node in self._nodes() if node.identity in self._machines]
+        return [identity for identity in present if identity not in self._gone]
 
     def end(self) -> None:
         """End all tasks and start no more. Threads that wait for one see it fail."""

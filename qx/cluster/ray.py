@@ -115,7 +115,7 @@ class RayTransport:
         return task
 
     def wait(self, task: object, seconds: float) -> Reply | None:
-        """Return what a task has given back; None if it is at work still after so many seconds.
+        """Return the result of a task; None if it is at work still after so many seconds.
 
         Raises ``Lost``, and what the task has raised.
         """
@@ -129,7 +129,8 @@ class RayTransport:
         except exceptions.RayTaskError:
             raise
         except (exceptions.RayError, ConnectionError) as error:
-            raise Lost(_cause(error), _node_of(error)) from error
+            gone = (exceptions.NodeDiedError, exceptions.TaskUnschedulableError)
+            raise Lost(_cause(error), _node_of(error), isinstance(error, gone)) from error
         assert isinstance(reply, Reply)
         return reply
 

@@ -42,6 +42,8 @@ class Lost(Exception):
     cause: str
     #: Id of the machine that it ran on; None where that is not known.
     node: str | None = None
+    #: Whether the machine is gone, and not the process alone.
+    is_machine_gone: bool = False
 
 
 class ClusterGone(UsageError):
@@ -55,7 +57,7 @@ class ClusterGone(UsageError):
 
 @frozen
 class Reply:
-    """What a task has given back, and the id of the machine that it ran on."""
+    """The result of a task, and the id of the machine that it ran on."""
 
     node: str
     value: Any
@@ -92,7 +94,7 @@ class Transport(Protocol):
         """
 
     def wait(self, task: object, seconds: float) -> Reply | None:
-        """Return what a task has given back; None if it is at work still after so many seconds.
+        """Return the result of a task; None if it is at work still after so many seconds.
 
         Raises ``Lost``, and what the task has raised.
         """

@@ -21,7 +21,7 @@ ORDER = (
     *("values", "errors", "tracebacks", "amounts", "environment", "leftovers", "foreign", "files"),
     "repositories",
     *("contract", "devices", "storage", "processes", "host", "statistics", "results", "analysis", "shipping"),
-    *("worker", "runner", "searching"),
+    *("worker", "runner", "cluster", "searching"),
     *("report", "comparison", "gate", "history", "doctor", "scaffold", "testing", "cli", "api"),
 )
 RUNTIMES = sorted(path.name for path in (PLUGINS / "runtimes").iterdir() if (path / "__init__.py").exists())

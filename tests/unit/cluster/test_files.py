@@ -140,7 +140,7 @@ def test_another_content_than_was_sent_is_refused(
 
 @pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside", ""])
 def test_no_name_leads_out_of_its_folder(tmp_path: Path, objects: Objects, name: str) -> None:
-    """Neither what is sent nor what is given back can be written outside of its folder."""
+    """Neither what is sent nor what comes back can be written outside of its folder."""
     number = objects.put(b"x")
     with pytest.raises(Damaged):
         store(tmp_path, objects, {"0": [number]}).lay(Tree("tree", True, {name: "0"}))
