@@ -1,6 +1,6 @@
 """How close the plan of a cluster comes to the shortest time possible, with machines that fail. Simulated.
 
-1,000 cells, 20 workloads by 50 configs, are built, evaluated and measured on 50 machines of 3 kinds, a
+1,000 cells, 100 workloads by 10 configs, are built, evaluated and measured on 50 machines of 3 kinds, a
 third of the workloads on each. Machines fail at random; each loses what it is at work on, and another
 takes its place after a while. Which work begins where is decided by ``qx.cluster.planning``; in a run it
 decides so about waves, and Ray about builds and evaluations. Two orders are simulated: that of a run,
@@ -24,11 +24,9 @@ from qx.runner.executor import MOST_LOST
 
 #: Machines by kind: their number, and CPUs of each.
 KINDS = {"small": (20, 4), "amx": (20, 16), "large": (10, 32)}
-WORKLOADS, CONFIGS = 20, 50
-#: Median seconds of a build, an evaluation, and the waves of a group, and the spread of their logs.
-BUILD, EVALUATE, MEASURE, SPREAD = 60.0, 30.0, 600.0, 0.8
-#: Number of groups whose waves a workload has: memory does not hold all its launches at once.
-GROUPS = 5
+WORKLOADS, CONFIGS = 100, 10
+#: Median seconds of a build, an evaluation, and the waves of a workload, and the spread of their logs.
+BUILD, EVALUATE, MEASURE, SPREAD = 60.0, 30.0, 300.0, 0.8
 #: Seconds until the place of a machine that has failed is taken.
 REPAIR = 600.0
 PHASES = ("build", "evaluate", "measure")
@@ -148,7 +146,7 @@ def draw_tasks(generator: np.random.Generator) -> list[Task]:
         counts = {
             "build": (CONFIGS, BUILD),
             "evaluate": (CONFIGS, EVALUATE),
-            "measure": (1, MEASURE * GROUPS),
+            "measure": (1, MEASURE),
         }
         for phase, (count, seconds) in counts.items():
             for number in range(count):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -59,7 +60,10 @@ def connect(executor: str) -> RayTransport:
     else:
         quietly["address"] = executor
     try:
-        context = ray.init(**quietly)
+        with warnings.catch_warnings():
+            # What it warns of is in the error that follows.
+            warnings.simplefilter("ignore")
+            context = ray.init(**quietly)
     except Exception as error:
         cause = to_line(one_line(error, MOST_CAUSE), MOST_CAUSE)
         raise UsageError(f"--executor {executor}: there is no cluster to be reached ({cause})") from error
