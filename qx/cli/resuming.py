@@ -53,7 +53,8 @@ def with_own_words(arguments: argparse.Namespace, default: Path) -> argparse.Nam
         if arguments.out not in (None, named):
             raise UsageError(f"--resume {named} and --out {arguments.out} name different folders: give one")
         arguments.out = named
-    if differing(arguments, parse(["run"]), SHOWN | {"func", "command", "plugins_first"}):
+    without_words = parse(["run"])
+    if differing(arguments, without_words, SHOWN | {"func", "command", "plugins_first", "executor"}):
         return arguments
     from qx.runner.journal import read_head
 
@@ -61,6 +62,8 @@ def with_own_words(arguments: argparse.Namespace, default: Path) -> argparse.Nam
     own = parse(read_head(folder).words)
     for name in SHOWN - {"words"}:
         setattr(own, name, getattr(arguments, name))
+    if arguments.executor != without_words.executor:
+        own.executor = arguments.executor
     own.words, own.out = read_head(folder).words, folder
     return own
 

@@ -145,7 +145,10 @@ class ClusterExecutor:
             )
         names = ", ".join(machine.node.name for machine in list(self._machines.values())[:MOST_NAMED])
         more = f" and {len(nodes) - MOST_NAMED} more" if len(nodes) > MOST_NAMED else ""
-        reporter.say(f"{len(nodes)} machines of the cluster, {self.cpus} CPUs: {names}{more}")
+        reporter.say(
+            f"{len(nodes)} machine{'s' * (len(nodes) != 1)} of the cluster, {self.cpus} "
+            f"CPU{'s' * (self.cpus != 1)}: {names}{more}"
+        )
         return self._environment()
 
     @property

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,10 +13,13 @@ from attrs import frozen
 
 from qx.cluster.files import NodeStore
 from qx.errors import UsageError
+from qx.leftovers import remove_tree
 from qx.storage.cache import open_folder
 
 #: Folder of the cache for files that were sent to this machine.
 NODES = "nodes"
+#: Seconds for which files are kept there since the last task of their node.
+KEPT = 7 * 24 * 3600.0
 
 
 @frozen(kw_only=True)
@@ -118,7 +124,15 @@ def do_on_node(
 
 
 def folder_of(node: str) -> Path:
-    """Return the folder of the cache for the files of a node; several may share a machine."""
+    """Return the folder of the cache for the files of a node; several may share a machine.
+
+    A cluster that is started anew has other nodes, so folders that no task has used for long are removed.
+    """
     folder = open_folder(NODES) / node[:16]
     folder.mkdir(mode=0o700, exist_ok=True)
+    os.utime(folder)
+    for other in folder.parent.iterdir():
+        with suppress(OSError):
+            if other.stat().st_mtime < time.time() - KEPT:
+                remove_tree(other)
     return folder

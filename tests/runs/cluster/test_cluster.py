@@ -316,7 +316,7 @@ def test_a_run_goes_on_where_its_cluster_was_gone(qx: Qx, words: list[str], clus
     cluster.faults = {}
     measuring = next(machine for machine in cluster.machines if machine.identity == cluster.last)
     cluster.machines[:] = [measuring]
-    resumed = qx("run", "--resume", "--out", "out")
+    resumed = qx("run", "--resume", "--out", "out", "--executor", "ray")
     assert resumed.code == 0, resumed.err
     assert (cluster.counts["do_job"], cluster.counts["do_wave"]) == (0, 1)
     assert resumed.results["run"]["measuring"]["waves"] == 3
