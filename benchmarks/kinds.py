@@ -61,8 +61,7 @@ HEAD = (
     "This page is written by `python -m benchmarks.kinds`, from "
     "[`kinds.json`](../benchmarks/results/kinds.json). The networks are in "
     "[`kind_networks.py`](../benchmarks/kind_networks.py); they have the forms with stubs that eager mode "
-    "needs. Where there are no columns of Inductor, torchao or ExecuTorch, which take a minute a network, "
-    "they were left out; `-c NAME` adds one.",
+    "needs. `-c NAME` adds a config, `--kind NAME` a kind.",
 )
 #: What is imported once for all configs.
 IMPORTS = ("torch", "onnxruntime", "onnxscript", "openvino", "nncf", "ncnn", "executorch.exir", "torchao")

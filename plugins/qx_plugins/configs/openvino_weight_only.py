@@ -63,6 +63,23 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
                     **choice,
                 )
         except Unsupported as error:
-            raise Unsupported(f"{error}; groups of {size}") from error
+            raise Unsupported(f"{error}; groups of {size}{_undivided(model, size)}") from error
 
     return build_artifact(model, example_inputs, context, compress)
+
+
+def _undivided(model: nn.Module, size: int) -> str:
+    """Return which layers have inputs that are no multiple of the size of a group; empty for none."""
+    from torch import nn
+
+    inputs = {
+        name: (layer.in_features,) if isinstance(layer, nn.Linear) else (layer.input_size, layer.hidden_size)
+        for name, layer in model.named_modules()
+        if isinstance(layer, (nn.Linear, nn.RNNBase))
+    }
+    found = [
+        f"{name!r} ({' and '.join(map(str, sizes))} inputs)"
+        for name, sizes in inputs.items()
+        if any(inputs_of % size for inputs_of in sizes)
+    ]
+    return f" do not divide the inputs of layer {', '.join(found)}" if found else ""

@@ -44,7 +44,8 @@ def render(
 ) -> str:
     """Return the text of ``report.html``, with what ``qx layers`` has found about configs of the run.
 
-    Further parts stand before the environment. Without a recording, where the raw samples are gone, the page has no plots of waves and changed answers.
+    Further parts stand before the environment. Without a recording, where the raw samples are gone, the page
+    has no plots of waves and changed answers.
     """
     from attrs import evolve
 

@@ -13,6 +13,7 @@ from qx import Artifact, Context, FloatLayers, Lengths, Unsupported
 if TYPE_CHECKING:
     import torch
     from torch import fx, nn
+    from torch.export import ExportedProgram
 
 #: Versions of torchao and torch that this works with.
 TORCHAO = ("torchao>=0.18", "torch>=2.11")
@@ -70,6 +71,8 @@ def prepare_graph(
     expected = compute_reference(model.eval(), example_inputs)
     program = export_for_inductor(model, example_inputs, lengths, training=training)
     graph: fx.GraphModule = program.module()
+    if training:
+        _check_dropout(program)
     repeated = name_calls_separately(graph)
     recipe = pt2e.x86.get_default_x86_inductor_quantization_config(is_qat=training, reduce_range=saturates())
     quantizer = _quantizer(pt2e.x86, in_float).set_global(recipe)
@@ -92,6 +95,22 @@ def _quantizer(x86: Any, in_float: FloatLayers) -> Any:
             return annotated
 
     return Quantizer()
+
+
+def _check_dropout(program: ExportedProgram) -> None:
+    """Raise ``Unsupported`` for dropout within attention, which cannot be switched off after the training."""
+    from qx_plugins.recipes.exporting import layer_of
+
+    for node in program.graph.nodes:
+        if "scaled_dot_product_attention" not in str(node.target):
+            continue
+        # query, key, value, mask, probability of dropout
+        dropout = node.args[4] if len(node.args) > 4 else node.kwargs.get("dropout_p", 0.0)
+        if dropout:
+            raise Unsupported(
+                f"layer {layer_of(node)!r}: its dropout of {dropout:g} within attention cannot be switched "
+                "off after training; set that to 0"
+            )
 
 
 def _check_statistics(model: nn.Module) -> None:
