@@ -30,6 +30,9 @@ from qx.host.host import Host
 from qx.processes import fork_servers as fork_servers_module
 from qx.processes.fork_servers import share_fork_servers
 
+# ``benchmarks`` lies in the checkout alone; behind the installed qx, which is what is tested.
+sys.path.append(str(Path(__file__).parents[1]))
+
 # Tests and helpers that lie in these modules show what their assertions compare, as test files do.
 pytest.register_assert_rewrite("any_runtime", "runtimes")
 

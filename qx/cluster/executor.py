@@ -424,6 +424,11 @@ def _refuse_options(request: Request) -> None:
         raise UsageError(f"--device {request.device}: a cluster serves on CPUs only; drop --executor")
     if request.cpus:
         raise UsageError("--cpus: the CPUs of other machines cannot be named; drop --cpus or --executor")
+    if request.quality_precision is not None:
+        raise UsageError(
+            "--quality-precision: a cluster evaluates all items at once; drop --quality-precision or "
+            "--executor"
+        )
 
 
 def _installed(host: Host, chosen: Chosen) -> dict[str, Reference]:

@@ -154,8 +154,10 @@ def test_every_option_of_the_command_line_is_an_argument() -> None:
     importlib.import_module("qx.cli.commands.run").register(commands)
     options = {action.dest for action in commands.choices["run"]._actions}
     # How the command prints its table is nothing of a function, whose model is a keyword. Every command has
-    # the option ``debug``. Objects of a session are gone with it, so no other can go on with its runs.
-    expected = options - {"help", "format", "verbose", "models", "resume"} | {"plugins", "debug"}
+    # the option ``debug``. Objects of a session are gone with it, so no other can go on with its runs, and a
+    # cluster does not get them.
+    elsewhere = {"resume", "executor", "on"}
+    expected = options - {"help", "format", "verbose", "models"} - elsewhere | {"plugins", "debug"}
     arguments = set(inspect.signature(api.run).parameters)
     assert arguments - expected == {"progress"} and expected <= arguments
     documented = inspect.getdoc(api.run) or ""

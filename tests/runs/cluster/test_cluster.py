@@ -244,6 +244,7 @@ def test_a_cluster_without_machines_ends_in_words(qx: Qx, words: list[str], clus
     [
         (["--on", "arm"], "--on arm: no machine of the cluster has this name (there are: amx, small)"),
         (["--cpus", "0"], "--cpus: the CPUs of other machines cannot be named"),
+        (["--quality-precision", "1pt"], "--quality-precision: a cluster evaluates all items at once"),
         (["--threads", "3"], "--threads 3: first (first000) gives tasks 2 CPUs"),
         (["--executor", "slurm"], "--executor slurm: expected one of local, ray, auto, ray://HOST:PORT"),
     ],

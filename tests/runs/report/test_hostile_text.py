@@ -160,6 +160,7 @@ def complete(document: Any) -> Any:
         metric |= {"devices": ["cpu"], "files": ["/sys/counter"]}
     complete_device(document)
     complete_threads(document)
+    complete_cluster(document)
     document["environment"]["repositories"] = [{"role": "command", "commit": "ab" * 20, "dirty": True}]
     complete_builds(document)
     return document
@@ -179,6 +180,29 @@ def complete_threads(document: Any) -> None:
             "comparison": row["vs_baseline"] | {"against": "toy/quick"},
         }
     ]
+
+
+def complete_cluster(document: Any) -> None:
+    """Add the machines of a cluster, what was lost there, and the look at items that ended the evaluation."""
+    run = document["run"]
+    run["cluster"] = {
+        "executor": "ray",
+        "on": "amx",
+        "nodes": [{"name": "first", "fingerprint": "ab", "cpus": 2, "jobs": 3, "waves": {"toy": 3}}],
+        "lost": [{"task": "a build", "node": "second", "cause": "its process was killed"}],
+        "notes": ["other processes kept a CPU busy"],
+    }
+    run["workloads"]["toy"]["looks"] = {
+        "precision": "1pt",
+        "metric": "hits",
+        "planned": [500, 1000],
+        "items": 1000,
+        "is_reached": False,
+        "is_out_of_time": False,
+        "widest": 0.1,
+        "widest_cell": "toy/own",
+        "seconds_saved": None,
+    }
 
 
 def complete_device(document: Any) -> None:

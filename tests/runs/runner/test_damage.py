@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -59,6 +60,13 @@ class InThisProcess:
         import_module(job.module).run(job, self)
         assert isinstance(self.last, job.answer_type)
         return self.last
+
+    def run_timed(
+        self, job: Job[A], name: str, subject: Subject | None = None, *, timeout: float = 0.0
+    ) -> tuple[A, float]:
+        """Do the job and return its answer, and the seconds that it took."""
+        began = time.perf_counter()
+        return self.run(job, name, subject, timeout=timeout), time.perf_counter() - began
 
     def stage(self, name: str) -> None:
         """Ignore the stage, which a channel sends."""
