@@ -42,6 +42,20 @@ class GraphDecoderSubject(ABC):
     def array(self, value: Any) -> np.ndarray:
         """Return a tensor of the runtime as an array, which later calls leave as it is."""
 
+    def empty(self, shape: tuple[int, ...]) -> Any:
+        """Return a tensor of the runtime for a cache without tokens, of the type of its numbers."""
+        import numpy as np
+
+        return self.value(np.zeros(shape, dtype=np.float32))
+
+    def copy(self, value: Any) -> Any:
+        """Return a copy of a tensor of the runtime in memory of its own."""
+        return self.value(self.array(value).copy())
+
+    def size(self, value: Any) -> int:
+        """Return the bytes of a tensor of the runtime."""
+        return self.array(value).nbytes
+
     @abstractmethod
     def run(self, feeds: Sequence[Any]) -> Sequence[Any]:
         """Run the graph: inputs in, outputs out, in their order."""
@@ -54,7 +68,7 @@ class GraphDecoderSubject(ABC):
     @property
     def cache_bytes(self) -> int:
         """Size of what the cache holds when a token is decoded, in bytes."""
-        return sum(self.array(value).nbytes for value in self._context)
+        return sum(map(self.size, self._context))
 
     def prepare(self, arrays: Arrays) -> Mapping[str, Any]:
         """Return the inputs of each kind of call: tensors of the runtime."""
@@ -63,7 +77,7 @@ class GraphDecoderSubject(ABC):
         (tokens,) = arrays.values()
         batch_size, length = tokens.shape
         layers, heads, width = self._cache_shape
-        empty = [self.value(np.zeros((batch_size, heads, 0, width), dtype=np.float32))] * (2 * layers)
+        empty = [self.empty((batch_size, heads, 0, width))] * (2 * layers)
         whole, first = self.value(tokens), self.value(np.array([0]))
         return {
             "tokens": tokens,
@@ -77,8 +91,8 @@ class GraphDecoderSubject(ABC):
         """Lay down the context of a token that is decoded: once for all calls of an input."""
         if kind == DECODE and self._read_from is not native:
             # Copies, since a runtime may use the memory of its outputs again.
-            cache = [self.array(value).copy() for value in self.run(native["context"])[1:]]
-            self._context, self._read_from = [self.value(array) for array in cache], native
+            self._context = [self.copy(value) for value in self.run(native["context"])[1:]]
+            self._read_from = native
 
     def call(self, native: Mapping[str, Any]) -> Any:
         """Read a text, and return its tokens with the scores after each."""

@@ -10,8 +10,8 @@ from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.aot_inductor.compiling import (
     COMPILERS,
     KERNEL_PROFILE,
-    compile_package,
-    export_for_inductor,
+    build_package,
+    compute_references,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ check_model = prechecks.check_export
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
-    from qx_plugins.recipes.fidelity import compute_reference
 
-    expected = compute_reference(model, example_inputs)
-    return compile_package(export_for_inductor(model, example_inputs, context.lengths), context, expected)
+    expected = compute_references(model, example_inputs)
+    return build_package(model, example_inputs, context, expected)

@@ -10,8 +10,8 @@ from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.aot_inductor.compiling import (
     COMPILERS,
     KERNEL_PROFILE,
-    compile_package,
-    export_for_inductor,
+    build_package,
+    compute_references,
 )
 from qx_plugins.runtimes.aot_inductor.pt2e import TORCHAO
 
@@ -66,11 +66,10 @@ def quantized_layers(model: nn.Module, context: Context) -> list[str]:
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from qx_plugins.recipes.bfloat16 import Bfloat16
-    from qx_plugins.recipes.fidelity import compute_reference
     from qx_plugins.recipes.linears import multiples, quantize_linears
 
     in_float = float_layers(model, context)
-    expected = compute_reference(model, example_inputs)
+    expected = compute_references(model, example_inputs)
     try:
         from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
     except ImportError as error:
@@ -78,4 +77,4 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     size = context.options["group_size"]
     recipe = PrototypeInt4WeightOnlyConfig(group_size=size)
     model = quantize_linears(Bfloat16(model), recipe, in_float, multiples(size, OUTPUTS))
-    return compile_package(export_for_inductor(model, example_inputs, context.lengths), context, expected)
+    return build_package(model, example_inputs, context, expected)

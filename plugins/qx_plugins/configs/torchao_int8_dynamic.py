@@ -10,8 +10,8 @@ from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.aot_inductor.compiling import (
     COMPILERS,
     KERNEL_PROFILE,
-    compile_package,
-    export_for_inductor,
+    build_package,
+    compute_references,
 )
 from qx_plugins.runtimes.aot_inductor.pt2e import TORCHAO
 
@@ -43,10 +43,9 @@ quantized_layers = layer_names.linears_and_their_kinds
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig
 
-    from qx_plugins.recipes.fidelity import compute_reference
     from qx_plugins.recipes.linears import quantize_linears
 
     in_float = float_layers(model, context)
-    expected = compute_reference(model, example_inputs)
+    expected = compute_references(model, example_inputs)
     model = quantize_linears(model, Int8DynamicActivationInt8WeightConfig(), in_float)
-    return compile_package(export_for_inductor(model, example_inputs, context.lengths), context, expected)
+    return build_package(model, example_inputs, context, expected)

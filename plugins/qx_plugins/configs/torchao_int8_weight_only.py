@@ -10,8 +10,8 @@ from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.aot_inductor.compiling import (
     COMPILERS,
     KERNEL_PROFILE,
-    compile_package,
-    export_for_inductor,
+    build_package,
+    compute_references,
 )
 from qx_plugins.runtimes.aot_inductor.pt2e import TORCHAO
 
@@ -58,13 +58,10 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     from torchao.quantization import Int8WeightOnlyConfig
 
     from qx_plugins.recipes.bfloat16 import Bfloat16
-    from qx_plugins.recipes.fidelity import compute_reference
     from qx_plugins.recipes.linears import multiples, quantize_linears
 
     in_float = float_layers(model, context)
-    expected = compute_reference(model, example_inputs)
+    expected = compute_references(model, example_inputs)
     # torch's kernel for int8 weights takes bfloat16 inputs: with fp32 it would unpack weights at each call.
     model = quantize_linears(Bfloat16(model), Int8WeightOnlyConfig(), in_float, multiples(INPUTS))
-    return compile_package(
-        export_for_inductor(model, example_inputs, context.lengths), context, expected, freezing=False
-    )
+    return build_package(model, example_inputs, context, expected, freezing=False)

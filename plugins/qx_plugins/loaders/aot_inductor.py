@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qx import OUTPUT, Artifact, Context, Loader, Profile, ServingCode, Unsupported, Weights, hookimpl
+from qx_plugins.graph_decoding import check_no_cache
 
 if TYPE_CHECKING:
     import torch
 
-    from qx import Arrays
+    from qx import Arrays, Subject
 
 #: Default name of a model in packages of ``torch._inductor.aoti_compile_and_package``.
 MODEL = "model"
@@ -29,7 +30,7 @@ def describe() -> Loader:
 
 
 @hookimpl
-def load(artifact: Artifact, context: Context) -> PackageSubject:
+def load(artifact: Artifact, context: Context) -> Subject:
     import torch
 
     torch.set_num_threads(context.threads)
@@ -39,6 +40,10 @@ def load(artifact: Artifact, context: Context) -> PackageSubject:
     package = artifact.folder / artifact.files[0]
     model = open_package(package)
     _tidy(package)
+    if "decoder" in artifact.details:
+        from qx_plugins.runtimes.aot_inductor.decoding import PackageDecoderSubject
+
+        return PackageDecoderSubject(model, artifact.details)
     return PackageSubject(model, artifact.outputs)
 
 
@@ -53,6 +58,7 @@ def read_weights(artifact: Artifact) -> Weights | None:
 def serving_code(artifact: Artifact) -> ServingCode:
     from qx_plugins.runtimes.aot_inductor import serving
 
+    check_no_cache(artifact, "serve.py")
     details = {**artifact.details, "outputs": list(artifact.outputs)}
     return ServingCode.from_functions(serving.load, serving.run, details=details, requires=["torch"])
 

@@ -18,6 +18,8 @@ from torch.export import Dim, ExportedProgram, export
 from qx import Lengths
 from qx_plugins.language_outputs import KEPT, TOKENS
 from qx_plugins.networks.language_models import Scorer
+from qx_plugins.recipes.bfloat16 import unwrap
+from qx_plugins.recipes.fidelity import Reference, run_model
 from qx_plugins.recipes.tracing import explain_errors
 
 #: Numbers of tokens in the example: the batch, those that are read, those in the cache, those with scores.
@@ -34,9 +36,9 @@ class DecoderGraph(nn.Module):
     def forward(
         self, tokens: torch.Tensor, kept: torch.Tensor, *past: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        """Return the scores at the positions ``kept``, and the cache with these tokens in it."""
-        outputs: tuple[torch.Tensor, ...] = self.decoder.step(tokens, kept, *past)  # type: ignore[operator]
-        return outputs
+        """Return the scores at the positions ``kept``, in float32, and the cache with these tokens in it."""
+        scores, *present = self.decoder.step(tokens, kept, *past)  # type: ignore[operator]
+        return scores.float(), *present
 
 
 @frozen(kw_only=True)
@@ -48,29 +50,34 @@ class ExportedDecoder:
     outputs: tuple[str, ...]
     #: Number of layers, of heads of keys and values in each, and the width of a head.
     cache_shape: tuple[int, int, int]
+    #: Type of the numbers in the cache.
+    cache_type: torch.dtype
 
     @property
     def details(self) -> dict[str, Any]:
         """What a loader must know of it, as JSON."""
-        return {"decoder": {"cache_shape": list(self.cache_shape)}}
+        kind = str(self.cache_type).removeprefix("torch.")
+        return {"decoder": {"cache_shape": list(self.cache_shape), "cache_type": kind}}
 
 
 def can_step(model: nn.Module) -> bool:
     """Return whether a model can become a graph that passes its cache on."""
+    model = unwrap(model)
     return isinstance(model, Scorer) and callable(getattr(model.decoder, "step", None))
 
 
 def export_decoder(model: nn.Module, lengths: Lengths | None) -> ExportedDecoder:
     """Export a model for which ``can_step`` is true. Raises ``Unsupported`` with the layer and the reason."""
-    decoder: Any = model.decoder
+    decoder: Any = unwrap(model).decoder
     layers, heads, width = decoder.cache_shape
+    kind = _cache_type(decoder)
     longest = int(decoder.positions)
     batch = Dim("batch", min=1)
     read, past = Dim("read", min=1, max=longest), Dim("past", min=0, max=longest)
     inputs = (
         torch.zeros(BATCH, READ, dtype=torch.int64),
         torch.arange(WANTED),
-        *(torch.zeros(BATCH, heads, PAST, width) for _ in range(2 * layers)),
+        *(torch.zeros(BATCH, heads, PAST, width, dtype=kind) for _ in range(2 * layers)),
     )
     shapes = (
         {0: batch, 1: read},
@@ -86,4 +93,27 @@ def export_decoder(model: nn.Module, lengths: Lengths | None) -> ExportedDecoder
         inputs=(TOKENS, KEPT, *(f"past_{name}" for name in names)),
         outputs=("scores", *(f"present_{name}" for name in names)),
         cache_shape=(layers, heads, width),
+        cache_type=kind,
     )
+
+
+def decoder_references(model: nn.Module, example: torch.Tensor) -> tuple[Reference, Reference]:
+    """Return what a decoder gives for a prompt, and for one token with that prompt in its cache.
+
+    ``example`` are tokens ``[batch, length]``. These are the two forms in which its graph is run: with an
+    empty cache, and with a single token.
+    """
+    decoder: Any = unwrap(model).decoder
+    layers, heads, width = decoder.cache_shape
+    graph, tokens = DecoderGraph(decoder).eval(), example[:1, : READ + PAST].repeat(BATCH, 1)
+    empty = torch.zeros(BATCH, heads, 0, width, dtype=_cache_type(decoder))
+    # Compiled graphs take inputs without gaps in memory alone.
+    prompt = (tokens[:, :-1].contiguous(), torch.arange(WANTED), *(empty for _ in range(2 * layers)))
+    read = run_model(graph, prompt)
+    token = (tokens[:, -1:].contiguous(), torch.zeros(1, dtype=torch.int64), *read[1:])
+    return Reference(prompt, read), Reference(token, run_model(graph, token))
+
+
+def _cache_type(decoder: nn.Module) -> torch.dtype:
+    """Return the type of keys and values: that of the first weights, which is the type of features."""
+    return next(weight.dtype for weight in decoder.parameters() if weight.is_floating_point())

@@ -39,6 +39,12 @@ class Reference:
     outputs: tuple[torch.Tensor, ...]
 
 
+def cast_inputs(reference: Reference, dtype: torch.dtype) -> Reference:
+    """Return a reference whose inputs are of this type where they are floats, for a model that takes it."""
+    cast = (tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in reference.inputs)
+    return Reference(tuple(cast), reference.outputs)
+
+
 def compute_reference(model: Callable[..., Any], example_inputs: Sequence[torch.Tensor]) -> Reference:
     """Run a model on noise of the shapes of its example inputs; integer inputs are repeated as they are."""
     generator = torch.Generator().manual_seed(0)

@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
 
 from qx import Artifact, Context, Lengths, Option, Unsupported
 from qx_plugins.loaders.aot_inductor import open_package
@@ -86,40 +88,90 @@ def export_for_inductor(
     return export(module, examples, dynamic_shapes=shapes)
 
 
+def compute_references(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> tuple[Reference, ...]:
+    """Return what a model gives for the inputs on which its package is verified, in fp32.
+
+    They are those of the graph that ``build_package`` compiles.
+    """
+    from qx_plugins.networks.decoder_graphs import can_step, decoder_references
+    from qx_plugins.recipes.fidelity import compute_reference
+
+    if can_step(model):
+        return decoder_references(model, example_inputs[0])
+    return (compute_reference(model, example_inputs),)
+
+
+def build_package(
+    model: nn.Module,
+    example_inputs: tuple[torch.Tensor, ...],
+    context: Context,
+    expected: Sequence[Reference],
+    *,
+    freezing: bool = True,
+) -> Artifact:
+    """Export a model and compile it into a package: that of a decoder takes a cache and passes it on.
+
+    ``expected`` is what ``compute_references`` gave before the model was quantized. Raises ``Unsupported`` as
+    ``compile_package`` does, and where the model cannot be exported.
+    """
+    from qx_plugins.networks.decoder_graphs import can_step, export_decoder
+    from qx_plugins.recipes.fidelity import cast_inputs
+
+    if not can_step(model):
+        program = export_for_inductor(model, example_inputs, context.lengths)
+        return compile_package(program, context, expected, freezing=freezing)
+    decoder = export_decoder(model, context.lengths)
+    cast = [cast_inputs(reference, decoder.cache_type) for reference in expected]
+    artifact = compile_package(decoder.program, context, cast, freezing=freezing)
+    return evolve(artifact, details={**artifact.details, **decoder.details})
+
+
 def compile_package(
     program: torch.export.ExportedProgram,
     context: Context,
-    expected: Reference,
+    expected: Sequence[Reference],
     *,
     freezing: bool = True,
     notes: tuple[str, ...] = (),
 ) -> Artifact:
     """Compile a program for this CPU into a package, and verify its outputs.
 
-    ``expected`` holds outputs of the fp32 model. Freezing computes constants ahead of time; without it 8-bit
-    weights that are multiplied by their scales at each call stay in 8 bits in the package. Raises
-    ``Unsupported`` without a C++ compiler, for an operation that Inductor cannot lower, with its layer, and
-    for a package whose outputs differ from those of its program.
+    ``expected`` holds inputs, with the outputs of the fp32 model. Freezing computes constants ahead of time;
+    without it 8-bit weights that are multiplied by their scales at each call stay in 8 bits in the package.
+    Raises ``Unsupported`` without a C++ compiler, for an operation that Inductor cannot lower, with its
+    layer, and for a package whose outputs differ from those of its program.
     """
-    from qx_plugins.recipes.bisecting import first_wrong_layer
-    from qx_plugins.recipes.fidelity import verify_compiled
-
     folder = context.folder
     assert folder is not None
     watched = bool(context.options.get(KERNEL_PROFILE.name))
     with _own_folders(folder), _compiler_asked_once(context):
         served = _compile(program, folder / PACKAGE, freezing=freezing, watched=watched)
-        try:
-            verify_compiled(expected, program.module(), served, "compiled by Inductor, it")
-        except Unsupported as error:
-            with tempfile.TemporaryDirectory() as parts:
-                compile_part = partial(_compile, place=Path(parts) / PACKAGE, freezing=freezing)
-                # A part of a graph may be one that torch cannot export.
-                layer = ""
-                with suppress(Exception):
-                    layer = first_wrong_layer(program, compile_part, expected.inputs, MAX_BATCH)
-            raise Unsupported(f"layer {layer!r}: {error}" if layer else str(error)) from None
+        for reference in expected:
+            _verify(program, served, reference, freezing=freezing)
     return Artifact(folder=folder, files=[PACKAGE], loader=LOADER, notes=notes)
+
+
+def _verify(
+    program: torch.export.ExportedProgram,
+    served: Callable[..., tuple[torch.Tensor, ...]],
+    expected: Reference,
+    *,
+    freezing: bool,
+) -> None:
+    """Raise ``Unsupported``, with the layer, where a package gives other outputs than its program."""
+    from qx_plugins.recipes.bisecting import first_wrong_layer
+    from qx_plugins.recipes.fidelity import verify_compiled
+
+    try:
+        verify_compiled(expected, program.module(), served, "compiled by Inductor, it")
+    except Unsupported as error:
+        with tempfile.TemporaryDirectory() as parts:
+            compile_part = partial(_compile, place=Path(parts) / PACKAGE, freezing=freezing)
+            # A part of a graph may be one that torch cannot export.
+            layer = ""
+            with suppress(Exception):
+                layer = first_wrong_layer(program, compile_part, expected.inputs, MAX_BATCH)
+        raise Unsupported(f"layer {layer!r}: {error}" if layer else str(error)) from None
 
 
 def _compile(

@@ -140,7 +140,7 @@ def build_artifact(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], c
     notes = (SEVEN_BIT_ACTIVATIONS,) if saturates() else ()
     expected = model.__dict__.pop(_EXPECTED)
     program = export_for_inductor(convert_graph(model), example_inputs, context.lengths)
-    return compile_package(program, context, expected, notes=notes)
+    return compile_package(program, context, [expected], notes=notes)
 
 
 def convert_graph(model: nn.Module) -> nn.Module:
