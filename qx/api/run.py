@@ -357,7 +357,12 @@ def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data:
 
 
 def _quality_precision(value: str | float | None) -> QualityPrecision | None:
-    return read_quality_precision(None if value is None else str(value))
+    from numpy import format_float_positional
+
+    if isinstance(value, (int, float)):
+        # Never as 1e-05, which is no amount.
+        value = format_float_positional(value, trim="-")
+    return read_quality_precision(value)
 
 
 def _strings(value: str | Sequence[str]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ class QualityPrecision:
     #: Above 0, in points where ``is_points``, else in the metric's unit; of a ratio a share of 1.
     amount: float
     is_points: bool
-    #: The amount as the user wrote it.
+    #: The amount as the user wrote it, without spaces.
     text: str
 
     @property
@@ -59,7 +59,7 @@ def read_quality_precision(text: str | None) -> QualityPrecision | None:
         raise UsageError(f"{words}: expected {FORMS}")
     if match[1] or float(match[2]) == 0:
         raise UsageError(f"{words}: it must be above 0, since no interval has no width; expected {FORMS}")
-    return QualityPrecision(amount=float(match[2]), is_points=bool(match[3]), text=text.strip())
+    return QualityPrecision(amount=float(match[2]), is_points=bool(match[3]), text=match[2] + match[3])
 
 
 # In words ----------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ def words_of(looks: ItemLooks, metric: Metric | None, widest: str) -> str:
         known = f"{metric.name} of every config is known against the baseline to within {looks.precision}"
         saved = f"; {_saved(looks)}" if looks.items < total else ""
         return f"stopped after {after}: {known}{saved}"
-    if looks.widest is None or metric is None:
+    if looks.widest is None:
         lacking = (
             f"{widest} has no interval against the baseline" if widest else "there is nothing to compare"
         )

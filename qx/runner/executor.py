@@ -119,7 +119,7 @@ class LocalExecutor:
 
     @property
     def kind(self) -> JsonObject:
-        """None, since another machine is another run."""
+        """Nothing, since another machine is another run."""
         return {}
 
     def begin(self, host: Host, request: Request, chosen: Chosen, reporter: Reporter) -> JsonObject:

@@ -12,6 +12,7 @@ from attrs import evolve
 
 from benchmarks.narrow import ACCURACY, KINDS, LOSS, TRUTHS, Kind, answers, half_width, series, simulate
 from qx.analysis import on_items
+from qx.api.run import _quality_precision
 from qx.contract.figures import Figure
 from qx.errors import UsageError
 from qx.processes.time_limit import TimeLimit
@@ -34,6 +35,7 @@ LOOKS = ItemLooks(
     [
         ("0.2pt", ACCURACY, 0.002),
         (" 1 points ", ACCURACY, 0.01),
+        ("1\tpt", ACCURACY, 0.01),
         ("0.2pt", evolve(ACCURACY, unit="points"), 0.2),
         ("0.01", evolve(ACCURACY, unit="", name="r2"), 0.01),
         (".5", LOSS, 0.5),
@@ -43,6 +45,7 @@ def test_a_precision_is_read_in_the_unit_of_the_metric(text: str, metric: object
     """Points of shares, plain numbers of everything else."""
     precision = read_quality_precision(text)
     assert precision is not None
+    assert precision.text == "".join(text.split())
     assert precision.half_width(metric) == pytest.approx(expected)  # type: ignore[arg-type]
 
 
@@ -242,3 +245,11 @@ def test_looks_at_a_build_that_was_not_made_again_are_not_used(content: str, exp
     workload_run = SimpleNamespace(name="net", successful_builds=lambda: contents)
     run: Any = SimpleNamespace(journal=journal)
     assert looks_of_earlier_sittings(run, cast(Any, workload_run)) == expected
+
+
+@pytest.mark.parametrize(("value", "text"), [(1e-5, "0.00001"), (2, "2"), (0.5, "0.5"), ("0.2pt", "0.2pt")])
+def test_a_number_of_python_is_an_amount(value: str | float, text: str) -> None:
+    """``qx.run(quality_precision=...)`` takes small numbers too, which Python writes with an exponent."""
+    precision = _quality_precision(value)
+    assert precision is not None
+    assert precision.text == text
