@@ -281,7 +281,8 @@ class StoredArtifact:
         )
 
 
-def _stored(value: StoredArtifact | JsonMapping) -> StoredArtifact:
+def to_artifact(value: StoredArtifact | JsonMapping) -> StoredArtifact:
+    """Return an artifact as a record, from the record or from its fields."""
     return value if isinstance(value, StoredArtifact) else StoredArtifact(**value)
 
 
@@ -289,7 +290,7 @@ def _stored(value: StoredArtifact | JsonMapping) -> StoredArtifact:
 class ArtifactJob(Job[A]):
     """The fields of all jobs that load an artifact."""
 
-    artifact: StoredArtifact = field(converter=_stored)
+    artifact: StoredArtifact = field(converter=to_artifact)
     #: The folder of the evaluation inputs.
     inputs: str
     #: Folders of inputs of the lengths that the user named, by length.
@@ -382,7 +383,7 @@ class LayerOutputsJob(ArtifactJob["LayerOutputsAnswer"]):
 
     do: ClassVar[str] = "layer_outputs"
     #: The artifact in float, of the same loader.
-    reference: StoredArtifact = field(converter=_stored)
+    reference: StoredArtifact = field(converter=to_artifact)
     #: Number of items that are looked at.
     items: int
 

@@ -55,6 +55,33 @@ class ServeAnswer(Answer):
     busy_threads: tuple[float, ...]
 
 
+@frozen(kw_only=True)
+class LayerValue:
+    """What a loader gave for one layer inside of an artifact."""
+
+    name: str
+    #: Shape of both arrays.
+    shape: tuple[int, ...]
+    #: Whether all values are finite, in both.
+    finite: bool
+    #: Where the layer gives an output of the fp32 model: how far each array is from that output of its
+    #: artifact, as a share of the largest value there. None for all other layers.
+    distances: tuple[float, float] | None = None
+
+
+@frozen(kw_only=True)
+class LayerValuesAnswer(Answer):
+    """What a loader gave for layers inside of an artifact, and what that changed."""
+
+    #: Why it gave nothing; empty where it did.
+    refusal: str = ""
+    values: tuple[LayerValue, ...] = ()
+    #: Names of the fp32 model's modules.
+    modules: tuple[str, ...] = ()
+    #: What is no longer as it was before, in words.
+    changed: tuple[str, ...] = ()
+
+
 # Workloads ----------------------------------------------------------------------------------------
 
 

@@ -28,8 +28,14 @@ from qx.runner.preparation import Prepared, calibration_counts, data_folder, is_
 from qx.runner.request import Request, Silent, cell_of, recipes_of, references
 from qx.storage.cache import open_cache
 from qx.storage.manifest import Manifest
-from qx.testing.answers import BuildObservations, Observations, ServeAnswer, Watched
-from qx.testing.jobs import ServeJob, WatchJob
+from qx.testing.answers import (
+    BuildObservations,
+    LayerValuesAnswer,
+    Observations,
+    ServeAnswer,
+    Watched,
+)
+from qx.testing.jobs import LayerValuesJob, ServeJob, WatchJob
 from qx.testing.verdicts import Failed, NotApplicable
 from qx.values import JsonObject, OptionValue, OptionValues
 
@@ -333,6 +339,25 @@ class Bench:
             inputs=str(self.prepared.evaluation),
         )
         return self.run(job, "ship")
+
+    def look_inside(self, built: Built, reference: Built, items: int) -> LayerValuesAnswer:
+        """Have the loader of two artifacts give what layers give inside of copies of them.
+
+        Raises ``qx.processes.workers.Failure``.
+        """
+        own, other = (
+            evolve(one.stored, folder=str(_copy_files(one, self.new_folder("inside"))))
+            for one in (built, reference)
+        )
+        job = LayerValuesJob(
+            engine=self.prepared.engine,
+            artifact=own,
+            reference=other,
+            inputs=str(self.prepared.evaluation),
+            items=items,
+            **self.device_fields(),
+        )
+        return self.run(job, "layer_values")
 
     @cached_property
     def built(self) -> Built:

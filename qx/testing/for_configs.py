@@ -3,49 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from typing import TypeVar
 
-from qx.contract.records import FLOAT_LAYERS, Loader
+from qx.contract.records import Loader
 from qx.host.host import Entry
-from qx.processes.answers import PlainSamples
-from qx.processes.jobs import EvaluateJob
-from qx.processes.workers import Failure
 from qx.runner.request import recipes_of
-from qx.testing import weighing
 from qx.testing.bench import Bench, Built, Served
 from qx.testing.check import Check
 from qx.testing.for_all import needs_only, try_bad_options
+from qx.testing.for_weights import (
+    are_equal,
+    leaves_layers_in_float,
+    reads_its_weights,
+    require_success,
+    takes_activation_bits,
+    takes_weight_bits,
+)
 from qx.testing.onlooker import onlookers
 from qx.testing.verdicts import Failed, NotApplicable
-
-T = TypeVar("T")
-
 
 #: Largest difference from the fp32 model's outputs that counts as rounding, as a share of the largest output.
 ROUNDING = 1e-4
 #: An artifact smaller than this share of the fp32 state dict counts as changed, whatever its outputs.
 SMALLER = 0.9
-#: Fewest bits of a weight in float.
-LEAST_FLOAT_BITS = 16
-
-
-def _require_success(bench: Bench, work: Callable[[], T]) -> T:
-    """Return the result of a step. Raises ``NotApplicable`` for an unsupported model, else ``Failed``."""
-    try:
-        return work()
-    except Failure as failure:
-        if failure.outcome == "unsupported":
-            raise NotApplicable(
-                f"does not apply to the model of {bench.request.workload}: {failure.cause}"
-            ) from failure
-        raise Failed(str(failure)) from failure
 
 
 def builds(bench: Bench) -> str:
     """It makes an artifact of the workload's model: prepare, calibrate, convert and save end well."""
     _require_workload(bench)
-    built: Built = _require_success(bench, lambda: bench.built)
+    built: Built = require_success(bench, lambda: bench.built)
     sizes = built.manifest.sizes
     return f"{', '.join(sizes)}: {sum(sizes.values()):,} bytes for {built.manifest.loader}"
 
@@ -126,10 +111,10 @@ def loads_in_fresh_process(bench: Bench) -> str:
     Outputs of a converted module are compared bit for bit with those that it gave in the build; an artifact
     of files has none to compare with, and is to give the same twice.
     """
-    served: Served = _require_success(bench, lambda: bench.served)
+    served: Served = require_success(bench, lambda: bench.served)
     if not served.answer.probed:
         again = bench.serve(bench.built)
-        if not _are_equal(again, served):
+        if not are_equal(again, served):
             raise Failed("two launches of the same artifact give different outputs")
         return "the same outputs in two launches"
     return "the outputs of the converted module, bit for bit"
@@ -164,7 +149,7 @@ def deterministic(bench: Bench) -> str:
         if not (batch.repeats and batch.repeats_anew):
             raise Failed("one launch gives different outputs for the same inputs")
     served = bench.serve(bench.build(bench.entry))
-    if not _are_equal(served, bench.served):
+    if not are_equal(served, bench.served):
         raise Failed(
             f"two builds with seed {bench.request.seed} differ by up to {_distance(bench, served):.2g}"
         )
@@ -184,82 +169,6 @@ def names_layers_of_the_model(bench: Bench) -> str:
     if repeated := [name for name, number in Counter(names).items() if number > 1]:
         raise Failed(f"its table by layer has {', '.join(repeated[:5])} more than once")
     return f"{len(names)} layers"
-
-
-def reads_its_weights(bench: Bench) -> str:
-    """Where it has ``read_weights``: the weights fit into its files, and all of the model are among them.
-
-    None from the hook leaves the answer to the loader, and that is checked in its place.
-    """
-    if not bench.host.implements(bench.entry.name, "read_weights"):
-        raise NotApplicable("has no read_weights")
-    samples = _weigh(bench, bench.built)
-    if samples is None:
-        return "the weights are not known"
-    (size,), details = samples.values, samples.details
-    if wrong := details["wrong"]:
-        raise Failed(f"it reads weights of less than one element or bit: {', '.join(wrong[:5])}")
-    files, model = sum(bench.built.manifest.sizes.values()), bench.built.manifest.weight_elements or 0
-    if size > files:
-        raise Failed(f"the weights that it reads take {size:,.0f} bytes, and its files have {files:,}")
-    if details["elements"] < model:
-        raise Failed(f"it reads {details['elements']:,} elements, and the fp32 model has {model:,}")
-    return f"{details['weights']} weights take {size:,.0f} of {files:,} bytes"
-
-
-def leaves_layers_in_float(bench: Bench) -> str:
-    """With ``float_layers``: the weights of the layer that is named are in float, and all others as before.
-
-    It is built once more, with the last of the layers that it quantizes in float. Weights are distinguished
-    by their numbers of elements, since runtimes give them names of their own.
-    """
-    if not bench.config.float_layers:
-        raise NotApplicable("has no option float_layers")
-    layers = bench.run(bench.inspect_job(bench.reference), "layers").layers.get(bench.entry.name)
-    if not layers:
-        raise NotApplicable("quantizes no layer of the model that it can leave in float")
-    before, (name, elements) = _stored(bench, bench.built), list(layers.items())[-1]
-    if before is None:
-        raise NotApplicable("its weights are not known")
-    built = _require_success(bench, lambda: bench.build(bench.entry, options={FLOAT_LAYERS.name: name}))
-    _require_success(bench, lambda: bench.serve(built))
-    after = _stored(bench, built)
-    assert after is not None
-    removed, added = before - after, after - before
-    if not removed and not added:
-        raise Failed(f"with float_layers={name} its weights are in the same numbers of bits as without")
-    if narrow := [bits for _, bits in added if bits < LEAST_FLOAT_BITS]:
-        raise Failed(f"with float_layers={name} it stores other weights in {min(narrow)} bits than without")
-    counts = [sum(size for size, _ in weights.elements()) for weights in (removed, added)]
-    if counts != [elements, elements]:
-        raise Failed(
-            f"with float_layers={name}, which has {elements:,} weights, {counts[0]:,} are no longer in few "
-            f"bits, and {counts[1]:,} are in float instead"
-        )
-    return f"the {elements:,} weights of {name} are in float, all others as without"
-
-
-def _stored(bench: Bench, built: Built) -> Counter[tuple[int, int]] | None:
-    """Return how many weights have these numbers of elements and bits; None where they are not known."""
-    samples = _weigh(bench, built)
-    return None if samples is None else Counter(tuple(pair) for pair in samples.details["stored"])
-
-
-def _weigh(bench: Bench, built: Built) -> PlainSamples | None:
-    """Return the bytes of the weights that the config reads; None where they are not known."""
-    job = EvaluateJob(
-        engine=bench.prepared.engine,
-        artifact=built.stored,
-        inputs=str(bench.prepared.evaluation),
-        batch_size=50,
-        artifact_metrics=(weighing.REFERENCE,),
-        outputs=str(bench.new_folder("weighed")),
-        **bench.device_fields(),
-    )
-    measurement = bench.run(job, "weigh").metrics[weighing.REFERENCE.name]
-    if measurement.failure is not None:
-        raise Failed(measurement.failure.cause)
-    return measurement.samples
 
 
 def changes_something(bench: Bench) -> str:
@@ -353,12 +262,6 @@ def _distance(bench: Bench, served: Served, *, fp32: bool = False) -> float:
     return max(shares)
 
 
-def _are_equal(first: Served, second: Served) -> bool:
-    from qx.worker.outputs import equal_arrays
-
-    return equal_arrays(first.outputs, second.outputs)
-
-
 def _dtype_name(dtype: str) -> str:
     import numpy as np
 
@@ -380,6 +283,8 @@ CHECKS = (
     Check(names_layers_of_the_model, after=("builds",)),
     Check(reads_its_weights, after=("loads_in_fresh_process",)),
     Check(leaves_layers_in_float, after=("loads_in_fresh_process",)),
+    Check(takes_weight_bits, after=("loads_in_fresh_process",)),
+    Check(takes_activation_bits, after=("keeps_shape_and_type",)),
     Check(changes_something, after=("keeps_shape_and_type",)),
     Check(keeps_outputs, after=("keeps_shape_and_type",)),
     Check(needs_what_it_says, after=("loads_in_fresh_process",)),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from qx.contract.records import Config, Loader
 from qx.host.host import Entry
 from qx.processes.workers import Failure
+from qx.testing.answers import LayerValuesAnswer
 from qx.testing.bench import Bench, Built, Served, find_plugin
 from qx.testing.check import Check
 from qx.testing.distributions import modules_of
@@ -15,6 +16,11 @@ from qx.testing.verdicts import Failed, NotApplicable
 
 #: Share of the busiest thread's CPU time above which another thread counts as busy.
 BUSY = 0.2
+#: Items of the batch for which values inside of artifacts are asked for.
+ITEMS = 3
+#: Largest difference between what the last layer gives and the answer, as a share of the largest answer: in few
+#: bits, where a value that is rounded the other way is a whole step off, and in float.
+LIMITS, WHOSE = (0.02, 1e-4), ("the artifact's", "the reference's")
 #: What to do about calls that differ.
 STATE = "if calls change a state, such as a cache, give the subject a reset(native, kind) that brings it back"
 #: Least signal-to-noise ratio of outputs against the fp32 model's, in dB. A network with other weights has
@@ -204,6 +210,80 @@ def serves_without_qx(bench: Bench) -> str:
     return f"serve.py with {', '.join(answer.requires)}"
 
 
+def gives_layer_outputs(bench: Bench) -> str:
+    """Where it has ``layer_outputs``: the values are those of layers, and of the last they are the answer.
+
+    Layers have the names of the fp32 model's modules, and a finite value for each item. A layer behind which
+    nothing comes gives what the artifact answers. Asking changes no file and no later answer.
+    """
+    if "layer_outputs" not in bench.entry.hooks:
+        raise NotApplicable("it implements no layer_outputs: nobody sees inside of its artifacts")
+    config, answer = _values_inside(bench)
+    if answer.changed:
+        raise Failed(f"layer_outputs changes {' and '.join(answer.changed)}")
+    if not answer.values:
+        raise Failed(
+            f"layer_outputs gives no layer of an artifact of {config}; where it knows none, None says so"
+        )
+    if unknown := sorted({value.name for value in answer.values} - {*answer.modules}):
+        raise Failed(f"layer_outputs names {', '.join(unknown[:5])}, and the fp32 model has no such module")
+    for value in answer.values:
+        if value.shape[:1] != (ITEMS,):
+            raise Failed(
+                f"layer_outputs gives shape {list(value.shape)} for {value.name} and {ITEMS} items; expected "
+                f"[{ITEMS}, ...]"
+            )
+        if not value.finite:
+            raise Failed(f"layer_outputs gives values for {value.name} that are not finite")
+        if value.distances is None:
+            continue
+        for distance, limit, whose in zip(value.distances, LIMITS, WHOSE, strict=True):
+            if distance > limit:
+                raise Failed(
+                    f"layer_outputs gives values for {value.name}, the last layer, that differ from {whose} "
+                    f"answers by up to {distance:.2g} of the largest"
+                )
+    last = [value.name for value in answer.values if value.distances is not None]
+    return f"{len(answer.values)} layers of {config}; the last: {', '.join(last) or 'not among them'}"
+
+
+def _values_inside(bench: Bench) -> tuple[str, LayerValuesAnswer]:
+    """Return what layers of an artifact give, beside one in float, and the config that made it.
+
+    The artifact is that of a config with a runtime baseline whose values are known, else one that is its own
+    reference.
+    """
+    refusals = []
+    for config, built, reference in _pairs(bench):
+        try:
+            answer = bench.look_inside(built, reference, ITEMS)
+        except Failure as failure:
+            raise Failed(str(failure)) from failure
+        if not answer.refusal:
+            return config.name, answer
+        refusals.append(f"{config.name}: {answer.refusal}")
+    raise NotApplicable(f"it gives no values of layers: {'; '.join(refusals)}")
+
+
+def _pairs(bench: Bench) -> Iterator[tuple[Entry, Built, Built]]:
+    """Yield configs with an artifact for this loader, and with that of their runtime baseline."""
+    references: dict[str, Built] = {}
+    for config in _candidates(bench):
+        baseline = config.record.runtime_baseline if isinstance(config.record, Config) else None
+        if baseline is None or baseline not in {entry.name for entry in bench.host.ready("config")}:
+            continue
+        try:
+            if baseline not in references:
+                references[baseline] = bench.build(bench.host.get("config", baseline))
+            built = bench.build(config)
+        except Failure:
+            continue
+        if {built.manifest.loader, references[baseline].manifest.loader} == {bench.entry.name}:
+            yield config, built, references[baseline]
+    built = _built(bench)
+    yield bench.host.get("config", built.stored.config.name), built, built
+
+
 def needs_what_it_says(bench: Bench) -> str:
     """It serves with what its record requires, uses that, and imports no other distribution."""
     config = bench.host.get("config", _built(bench).stored.config.name).record
@@ -232,4 +312,5 @@ CHECKS = (
     Check(names_its_imports, after=("serves_batches",)),
     Check(needs_what_it_says, after=("serves_batches",)),
     Check(serves_without_qx, after=("serves_batches",)),
+    Check(gives_layer_outputs, after=("deterministic",)),
 )

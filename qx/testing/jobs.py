@@ -1,4 +1,4 @@
-"""Jobs that only the conformance kit asks for: serve, examine a workload, combine statistics, watch a job."""
+"""Jobs of the conformance kit alone: serve, look inside, examine, combine statistics, watch a job."""
 
 from __future__ import annotations
 
@@ -11,12 +11,27 @@ from qx.contract.fields import to_integers, to_strings
 from qx.contract.references import to_reference
 from qx.host.host import Reference
 from qx.processes.answers import Answer
-from qx.processes.jobs import ArtifactJob, DeriveJob, EvaluateJob, Job, LoadingJob, to_job
+from qx.processes.jobs import (
+    ArtifactJob,
+    DeriveJob,
+    EvaluateJob,
+    Job,
+    LoadingJob,
+    StoredArtifact,
+    to_artifact,
+    to_job,
+)
 from qx.values import JsonMapping, JsonObject, OptionValues
 
 if TYPE_CHECKING:
     # The type checker reads these names in texts.
-    from qx.testing.answers import CombineAnswer, ExamineAnswer, ServeAnswer, Watched  # noqa: F401
+    from qx.testing.answers import (  # noqa: F401
+        CombineAnswer,
+        ExamineAnswer,
+        LayerValuesAnswer,
+        ServeAnswer,
+        Watched,
+    )
 
 A = TypeVar("A", bound=Answer)
 
@@ -36,6 +51,19 @@ class ServeJob(ArtifactJob["ServeAnswer"]):
     batch_sizes: tuple[int, ...] = field(converter=to_integers)
     #: Where to leave the outputs at the last batch size, as an ``.npz`` file of packed outputs.
     outputs: str
+
+
+@frozen(kw_only=True)
+class LayerValuesJob(ArtifactJob["LayerValuesAnswer"]):
+    """Have a loader give what layers give inside of an artifact, and compare that with its answers."""
+
+    do: ClassVar[str] = "layer_values"
+    answers: ClassVar[str] = ANSWERS
+    package: ClassVar[str] = PACKAGE
+    #: The artifact in float, of the same loader.
+    reference: StoredArtifact = field(converter=to_artifact)
+    #: Number of items of the batch.
+    items: int
 
 
 @frozen(kw_only=True)

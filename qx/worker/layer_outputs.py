@@ -12,6 +12,7 @@ from qx.errors import PluginError, Unsupported
 from qx.foreign import to_line
 from qx.processes.job_answers import LayerOutputsAnswer
 from qx.processes.jobs import LayerOutputsJob
+from qx.values import Array
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.layers import BATCH_SIZE, chosen_items
@@ -54,21 +55,29 @@ def run(job: LayerOutputsJob, channel: Channel) -> None:
     channel.answer(LayerOutputsAnswer(arrived={layer: ratio.decibels for layer, ratio in ratios.items()}))
 
 
-def _add(ratios: Mapping[str, Ratio], pairs: object, loader: BoundPlugin) -> None:
-    """Add what layers gave for a batch, ours and that in float. Raises ``PluginError`` for anything else."""
+def checked_pairs(pairs: object, loader: BoundPlugin) -> dict[str, tuple[Array, Array]]:
+    """Return both arrays of each layer that a loader gave. Raises ``PluginError`` for anything else."""
     if not isinstance(pairs, Mapping):
         raise PluginError(f"{loader.name}: layer_outputs gave a {type(pairs).__name__}, expected a mapping")
+    checked = {}
     for layer, pair in pairs.items():
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise PluginError(
                 f"{loader.name}: layer_outputs gave no two arrays, one of each artifact for layer {layer!r}"
             )
-        ours, expected = pair
-        if np.shape(ours) != np.shape(expected):
+        ours, expected = map(np.asarray, pair)
+        if ours.shape != expected.shape:
             raise PluginError(
-                f"{loader.name}: layer_outputs gave {np.shape(ours)} and {np.shape(expected)} "
+                f"{loader.name}: layer_outputs gave {ours.shape} and {expected.shape} "
                 f"for layer {layer!r}, expected two arrays of one shape"
             )
+        checked[str(layer)] = ours, expected
+    return checked
+
+
+def _add(ratios: Mapping[str, Ratio], pairs: object, loader: BoundPlugin) -> None:
+    """Add what layers gave for a batch, ours and that in float."""
+    for layer, (ours, expected) in checked_pairs(pairs, loader).items():
         signal = np.asarray(expected, dtype=np.float64)
         ratios[layer].signal += float(np.square(signal).sum())
         ratios[layer].noise += float(np.square(signal - ours).sum())

@@ -73,13 +73,13 @@ def bind_loader(job: ArtifactJob[Answer], host: Host) -> BoundPlugin:
         host=host,
         folder=Path(job.artifact.folder),
         rebuild=partial(_rebuild, job, host),
-        make_model=partial(_make_model, job, host),
+        make_model=partial(make_model, job, host),
         lengths=lengths_of(job.artifact.structure),
         cache=Path(job.compiled) if job.compiled else None,
     )
 
 
-def _make_model(job: ArtifactJob[Answer], host: Host) -> Any:
+def make_model(job: ArtifactJob[Answer], host: Host) -> Any:
     """Return the workload's fp32 model, without its weights."""
     from qx.worker.modules import fp32_model
 

@@ -35,6 +35,9 @@ def convert(model, {arguments}context):
 OPTION = 'options=[Option(name="bits", default=8, help="Bits.")]'
 REFUSAL = 'if context.options["bits"] < 1: raise ValueError("cannot do that")'
 
+#: An option with two numbers of bits: its name, the default, and the other one.
+WIDTH = ', options=[Option(name="{0}", default={1}, choices=({1}, {2}), help="Bits.")]'
+
 LINEAR_LAYERS = """
 @hookimpl
 def quantized_layers():
@@ -188,6 +191,38 @@ CONFIGS: dict[str, tuple[str, dict[str, str]]] = {
             "body": """
             if not qx.float_layers(model, context):
                 torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, inplace=True)
+            """,
+        },
+    ),
+    "ignores_weight_bits": ("takes_weight_bits", {"record": WIDTH.format("weight_bits", 8, 4)}),
+    "narrows_another_layer": (
+        "takes_weight_bits",
+        {
+            "record": WIDTH.format("weight_bits", 8, 4),
+            "body": """
+            layers = {"hidden"} if context.options["weight_bits"] == 8 else {"hidden", "classifier"}
+            torch.ao.quantization.quantize_dynamic(model, layers, inplace=True)
+            """,
+        },
+    ),
+    "ignores_activation_bits": ("takes_activation_bits", {"record": WIDTH.format("activation_bits", 8, 16)}),
+    "widens_weights": (
+        "takes_activation_bits",
+        {
+            "record": WIDTH.format("activation_bits", 8, 16),
+            "body": """
+            if context.options["activation_bits"] == 8:
+                torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, inplace=True)
+            """,
+        },
+    ),
+    "rounds_to_fewer": (
+        "takes_activation_bits",
+        {
+            "record": WIDTH.format("activation_bits", 8, 16),
+            "body": """
+            step = 0.01 * context.options["activation_bits"]
+            model.register_forward_hook(lambda module, inputs, outputs: (outputs / step).round() * step)
             """,
         },
     ),
@@ -424,6 +459,17 @@ def convert(model, context):
     return Artifact(folder=context.folder, files=["weights.pt"], loader="{name}")
 """
 
+#: A loader that looks inside; what it gives is to be filled in.
+INSIDE = """
+@hookimpl
+def layer_outputs(artifact, reference, inputs, context):
+    from torch import from_numpy
+    pairs = [load(one, context).call(from_numpy(inputs["image"])) for one in (artifact, reference)]
+    ours, theirs = (pair.numpy() for pair in pairs)
+    {}
+    return {{"classifier": (ours, theirs)}}
+"""
+
 LOADERS: dict[str, tuple[str, dict[str, str]]] = {
     "gives_lists": ("serves_batches", {"outputs": "return {'output': native.tolist()}"}),
     "gives_no_names": ("serves_batches", {"outputs": "return native.numpy()"}),
@@ -462,6 +508,24 @@ LOADERS: dict[str, tuple[str, dict[str, str]]] = {
             """
         },
     ),
+    "knows_other_layers": (
+        "gives_layer_outputs",
+        {"more": INSIDE.format("return {'node_7': (ours, theirs)}")},
+    ),
+    "sees_one_item": ("gives_layer_outputs", {"more": INSIDE.format("ours, theirs = ours[:1], theirs[:1]")}),
+    "sees_no_number": ("gives_layer_outputs", {"more": INSIDE.format("ours = ours * float('nan')")}),
+    "swaps": ("gives_layer_outputs", {"more": INSIDE.format("ours = ours[::-1]")}),
+    "leaves_marks": (
+        "gives_layer_outputs",
+        {"more": INSIDE.format("(artifact.folder / 'weights.pt').write_bytes(b'')")},
+    ),
+    "warms_up": (
+        "gives_layer_outputs",
+        {
+            "call": "if WARM: return self.model(native) * 1.01",
+            "more": f"WARM = []\n{INSIDE.format('WARM.append(1)')}",
+        },
+    ),
 }
 
 #: Wrong plugins by kind.
@@ -486,11 +550,12 @@ QUICK = {
     ),
     *("spoils_batches", "litters", "keeps_it_to_itself", "gives_halves", "does_nothing", "claims_to_keep"),
     *("names_no_layer", "counts_too_few", "quantizes_what_is_named"),
+    *("ignores_weight_bits", "ignores_activation_bits"),
     *("asks_too_much", "mumbles"),
     *("ignores_indices", "transposes", "drops", "never_alike", "upside_down"),
     *("grown", "mislabelled_without_weights", "leaks", "shuffles", "stumbles", "other_shapes", "gregarious"),
     *("two_minds", "knows_nothing"),
-    *("gives_lists", "noisy", "forgets", "greedy", "late", "clings"),
+    *("gives_lists", "noisy", "forgets", "greedy", "late", "clings", "swaps"),
 }
 DEFAULTS = {
     "better": "higher",
