@@ -1,34 +1,75 @@
-"""What does one scale for each layer cost depthwise convolutions, and which layers in float give it back?"""
+"""What does one scale for each layer cost depthwise convolutions, and which layers in float give it back?
+
+A network of the blocks of MobileNetV3 is trained on CIFAR-10 (``depthwise_network.py``), once: its weights
+are kept in ``--work``. Then, in parts that can be run one by one (``--part``) and add to what is kept:
+
+- ``configs``: what configs with one scale for each layer lose, and those with one for each channel;
+- ``search``: what ``qx search --max-drop 0.5pt --minimize size`` returns, and how it does on all items;
+- ``leave_one_out``: every layer alone in float, and the best of them together: the truth of what layers in
+  float can do;
+- ``cheap``: the same of the first, cheap step of ``qx layers``, which decides what a search tries;
+- ``nncf``: ``quantize_with_accuracy_control`` of NNCF on the same network, calibration and evaluation items.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.common import HERE
+import qx
+from benchmarks.common import HERE, Lines, keep
 from benchmarks.depthwise_network import make_model, read_images
-from qx import LABELS
-from qx.storage.cache import open_cache
+from qx import LABELS, Artifact
+from qx.contract.float_layers import chosen_names
+from qx.host.host import Host
+from qx.runner import Request
+from qx.runner.layers import LayersReport, find_costly_layers
+from qx.storage.cache import SPLITS, open_cache
+from qx.worker.arrays import Split
 
-NETWORK = HERE / "depthwise_network.py"
+NAME, NETWORK, RESULTS = "depthwise", HERE / "depthwise_network.py", HERE / "results"
 EPOCHS = 18
+#: Configs with one scale for each layer, whose loss is to be given back.
+COARSE = ("static_int8_per_tensor", "onnxruntime_static_int8_per_tensor")
+#: Those beside which they stand.
+OTHERS = (
+    "static_int8_per_channel",
+    "fx_static_int8",
+    "onnxruntime_static_int8_per_channel",
+    "openvino_int8",
+)
+METRICS = ("accuracy", "file_size", "quantized_share")
+#: The largest loss of accuracy, as a fraction and as qx takes it.
+DROP, MAX_DROP = 0.005, "0.5pt"
+#: Items on which layers are compared, as in ``qx search``.
+ITEMS = 64
+#: Most layers that are left in float together.
+MOST = 16
+
+
+# Training -----------------------------------------------------------------------------------------
 
 
 def train(folder: Path, epochs: int) -> nn.Module:
     """Return the network trained on the images in a folder."""
     from qx_plugins.networks.training import train_classifier
 
-    start, said = time.monotonic(), -1
+    start, quarters = time.monotonic(), 0
 
     def progress(done: float, text: str) -> None:
-        nonlocal said
-        if int(done * epochs * 4) > said:
-            said = int(done * epochs * 4)
+        nonlocal quarters
+        if int(done * epochs * 4) > quarters:
+            quarters = int(done * epochs * 4)
             print(f"{time.monotonic() - start:.0f} s: {text}", file=sys.stderr, flush=True)
 
     torch.manual_seed(0)
@@ -47,22 +88,271 @@ def train(folder: Path, epochs: int) -> nn.Module:
 
 def trained_weights(data: Path, work: Path, epochs: int) -> Path:
     """Return the file of the trained weights, which is written where there is none."""
-    path = work / f"depthwise-{epochs}.pt"
+    path = work / f"{NAME}-{epochs}.pt"
     if not path.is_file():
         work.mkdir(parents=True, exist_ok=True)
-        model = train(data, epochs)
-        torch.save(model.state_dict(), path)
+        torch.save(train(data, epochs).state_dict(), path)
     return path
 
 
+# Parts --------------------------------------------------------------------------------------------
+
+
+def evaluate(
+    data: Path, weights: Path, configs: Sequence[str], settings: Sequence[str] = ()
+) -> tuple[qx.Result, dict[str, dict[str, Any]]]:
+    """Run configs on all items without timing. Return the result, and the figures of each row by its name.
+
+    Figures are the accuracy, its difference from fp32 in points with its interval, the share of the weights
+    in 8 bits or fewer, and the size as a share of the baseline's.
+    """
+    result = qx.run(
+        model=str(NETWORK),
+        data=data,
+        weights=weights,
+        configs=configs,
+        settings=settings,
+        metrics=METRICS,
+        progress=False,
+    )
+    rows: dict[str, dict[str, Any]] = {}
+    for record in result.to_records():
+        cell = result.results.cells[record["cell"]]
+        if cell.control or record["value"] is None:
+            continue
+        row, metric = rows.setdefault(cell.row, {}), record["metric"]
+        if metric == "accuracy":
+            points = [record[f"comparison_{end}"] for end in ("value", "low", "high")]
+            row["accuracy"] = record["value"]
+            row["points"] = [None if point is None else round(100 * point, 2) for point in points]
+        elif metric == "quantized_share":
+            row["share_in_8_bits"] = round(record["value"], 4)
+        else:
+            row["size"] = round(record["comparison_value"] or 1.0, 4)
+    for cell in result.results.cells.values():
+        if cell.outcome != "ok":
+            rows[cell.row] = {"outcome": cell.outcome, "cause": cell.cause}
+    return result, rows
+
+
+def configs_part(data: Path, weights: Path) -> dict[str, Any]:
+    """Return what every config loses."""
+    return evaluate(data, weights, (*COARSE, *OTHERS))[1]
+
+
+def search_part(data: Path, weights: Path) -> dict[str, Any]:
+    """Return what a search gives for each coarse config, and how its recipe does on all items."""
+    found = {}
+    for config in COARSE:
+        start = time.monotonic()
+        report = qx.search(
+            model=str(NETWORK),
+            data=data,
+            weights=weights,
+            configs=[config],
+            max_drop=MAX_DROP,
+            minimize="size",
+            progress=False,
+        )
+        seconds = time.monotonic() - start
+        names = None if report.recipe is None else str(report.recipe.options.get("float_layers", ""))
+        row: dict[str, Any] = {
+            "seconds": round(seconds),
+            "candidates": report.candidates,
+            "choosing_items": report.choosing_items,
+            "held_out_items": report.held_out_items,
+            "verified": report.is_verified,
+            "float_layers": names,
+            "finalists": [_finalist(one) for one in report.finalists],
+            "nearest": None if report.nearest is None else _finalist(report.nearest),
+        }
+        if report.recipe is not None:
+            _, rows = evaluate(data, weights, [config], report.recipe.settings)
+            row["on_all_items"] = next(figures for name, figures in rows.items() if name.startswith(config))
+        found[config] = row
+    return found
+
+
+def _finalist(finalist: Any) -> dict[str, Any]:
+    return {
+        "row": finalist.row,
+        "size": finalist.objective,
+        "held": [{"value": held.value, "ci": held.ci, "verdict": held.verdict} for held in finalist.held],
+    }
+
+
+def leave_one_out_part(data: Path, weights: Path) -> dict[str, Any]:
+    """Return what each layer alone in float gives back, and how many of the best together it takes."""
+    found = {}
+    for config in COARSE:
+        start = time.monotonic()
+        report = look(config, data, weights, top=1000)
+        seconds = time.monotonic() - start
+        order = [layer.name for layer in report.worst()]
+        gains = {name: gain.difference for name, gain in report.gains.items() if gain.difference is not None}
+        ranking = sorted(gains, key=lambda name: -gains[name])
+        found[config] = {
+            "seconds": round(seconds),
+            "points_given_back": {name: round(100 * gains[name], 2) for name in ranking},
+            "place_of_the_costliest_in_the_cheap_step": 1 + order.index(ranking[0]),
+            "together": together(config, ranking, data, weights),
+        }
+    return found
+
+
+def cheap_part(data: Path, weights: Path) -> dict[str, Any]:
+    """Return how many of the layers that the cheap step has first it takes together."""
+    found = {}
+    for config in COARSE:
+        start = time.monotonic()
+        ranking = [layer.name for layer in look(config, data, weights, top=0).worst()]
+        seconds = round(time.monotonic() - start)
+        found[config] = {
+            "seconds": seconds,
+            "order": ranking,
+            "together": together(config, ranking, data, weights),
+        }
+    return found
+
+
+def look(config: str, data: Path, weights: Path, top: int) -> LayersReport:
+    """Return what ``qx layers`` finds with as many layers tried in float, one by one."""
+    request = Request(models=(str(NETWORK),), weights=weights, data=data, trained=True)
+    return find_costly_layers(Host.discover(), request, config, Lines(), items=ITEMS, top=top)
+
+
+def together(config: str, ranking: Sequence[str], data: Path, weights: Path) -> list[dict[str, Any]]:
+    """Return the figures with the first 1, 2, 4, 8, 16 layers of a ranking in float."""
+    counts = [2**power for power in range(MOST.bit_length()) if 2**power <= len(ranking)]
+    rows = []
+    for count in counts:
+        names = chosen_names(ranking[:count])
+        _, figures = evaluate(data, weights, [config], [f'{config}.float_layers="{names}"'])
+        row = next(row for name, row in figures.items() if name.startswith(config))
+        rows.append({"layers": count, **row})
+    return rows
+
+
+# NNCF ---------------------------------------------------------------------------------------------
+
+
+def nncf_part(data: Path, weights: Path) -> dict[str, Any]:
+    """Return what accuracy control gives with a scale for each channel, as by default, and for each layer."""
+    result, rows = evaluate(data, weights, ["openvino_int8", "openvino_fp32"])
+    record = next(iter(result.results.run.workloads.values()))
+    assert record.evaluation_sha256 is not None
+    folder, calibrations = open_cache() / SPLITS, record.calibrations
+    calibration, evaluated = (
+        Split.read(folder / name) for name in (next(iter(calibrations.values())), record.evaluation_sha256)
+    )
+    found: dict[str, Any] = {"qx": rows}
+    for words, per_channel in (("by channel", True), ("by layer", False)):
+        found[words] = control_accuracy(weights, calibration, evaluated, per_channel=per_channel)
+    return found
+
+
+def control_accuracy(
+    weights: Path, calibration: Split, evaluated: Split, *, per_channel: bool
+) -> dict[str, Any]:
+    """Quantize with accuracy control, and return seconds, accuracy and what stays in float."""
+    from qx_plugins.runtimes.openvino.converting import silence_telemetry
+
+    silence_telemetry()
+    import nncf
+    import openvino
+    from nncf.quantization.advanced_parameters import (
+        AdvancedQuantizationParameters,
+        OverflowFix,
+        QuantizationParameters,
+    )
+
+    model = make_model()
+    model.load_state_dict(torch.load(weights, weights_only=True))
+    images, labels = np.array(evaluated.inputs["image"]), np.array(evaluated.targets[LABELS])
+    samples = np.array(calibration.inputs["image"])
+    example = torch.from_numpy(samples[:2])
+    program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    converted = openvino.convert_model(program)
+    converted.reshape({0: openvino.PartialShape([-1, *example.shape[1:]])})
+
+    def validate(compiled: Any, items: Iterable[tuple[np.ndarray, int]]) -> tuple[float, list[float]]:
+        right = [float(compiled(image)[0].argmax() == label) for image, label in items]
+        return float(np.mean(right)), right
+
+    pairs = [(images[place : place + 1], int(label)) for place, label in enumerate(labels)]
+    start = time.monotonic()
+    quantized = nncf.quantize_with_accuracy_control(
+        converted,
+        calibration_dataset=nncf.Dataset([samples[place : place + 1] for place in range(len(samples))]),
+        validation_dataset=nncf.Dataset(pairs),
+        validation_fn=validate,
+        max_drop=DROP,
+        subset_size=len(samples),
+        advanced_quantization_parameters=AdvancedQuantizationParameters(
+            overflow_fix=OverflowFix.DISABLE,
+            weights_quantization_params=QuantizationParameters(per_channel=per_channel),
+        ),
+    )
+    seconds = time.monotonic() - start
+    properties = {"INFERENCE_PRECISION_HINT": "f32"}
+    core = openvino.Core()
+    plain, narrow = (core.compile_model(one, "CPU", properties) for one in (converted, quantized))
+    before, after = (validate(compiled, pairs)[0] for compiled in (plain, narrow))
+    return {
+        "seconds": round(seconds),
+        "fp32": before,
+        "accuracy": after,
+        "points": round(100 * (after - before), 2),
+        **weights_of(quantized),
+    }
+
+
+def weights_of(model: Any) -> dict[str, Any]:
+    """Return the share of the weights of a model in 8 bits or fewer, and the names of the others."""
+    import openvino
+    from qx_plugins.runtimes.openvino.weights import read
+
+    with TemporaryDirectory() as folder:
+        openvino.save_model(model, Path(folder) / "model.xml", compress_to_fp16=False)
+        files = ["model.xml", "model.bin"]
+        stored = read(Artifact(folder=Path(folder), files=files, loader="openvino")).layers
+    narrow = sum(weight.elements for weight in stored.values() if weight.bits <= 8)
+    return {
+        "share_in_8_bits": round(narrow / sum(weight.elements for weight in stored.values()), 4),
+        "in_float": sorted(name for name, weight in stored.items() if weight.bits > 8),
+    }
+
+
+PARTS = {
+    "configs": configs_part,
+    "search": search_part,
+    "leave_one_out": leave_one_out_part,
+    "cheap": cheap_part,
+    "nncf": nncf_part,
+}
+
+
+def found_before() -> dict[str, Any]:
+    """Return the parts that are kept."""
+    place = RESULTS / f"{NAME}.json"
+    return json.loads(place.read_text(encoding="utf-8"))["parts"] if place.is_file() else {}
+
+
 def main() -> None:
-    """Train the network, and print and keep the figures."""
+    """Train the network where that has not been done, and print and keep the figures of each part."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="CIFAR-10: {train,test}/<class>/<image>")
+    parser.add_argument("--data", type=Path, required=True, help="CIFAR-10, as cifar10_cnn takes it")
     parser.add_argument("--work", type=Path, required=True, help="folder in which the weights are kept")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument(
+        "--part", action="append", choices=["train", *PARTS], help="this one alone (repeatable)"
+    )
     arguments = parser.parse_args()
-    trained_weights(arguments.data, arguments.work, arguments.epochs)
+    weights = trained_weights(arguments.data, arguments.work, arguments.epochs)
+    for part in arguments.part or PARTS:
+        if part != "train":
+            figures = PARTS[part](arguments.data, weights)
+            keep(NAME, {"epochs": arguments.epochs, "parts": {**found_before(), part: figures}})
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from qx.testing.verdicts import Failed, NotApplicable
 BUSY = 0.2
 #: Items of the batch for which values inside of artifacts are asked for.
 ITEMS = 3
-#: Largest difference between what the last layer gives and the answer, as a share of the largest answer: in few
-#: bits, where a value that is rounded the other way is a whole step off, and in float.
+#: Largest difference between what the last layer gives and the answer, as a share of the largest answer: in
+#: few bits, where a value that is rounded the other way is a whole step off, and in float.
 LIMITS, WHOSE = (0.02, 1e-4), ("the artifact's", "the reference's")
 #: What to do about calls that differ.
 STATE = "if calls change a state, such as a cache, give the subject a reset(native, kind) that brings it back"
