@@ -502,9 +502,10 @@ def layer_outputs(
     Called by ``qx layers`` for artifacts that are no module, several times with one batch of ``inputs``, as
     ``prepare`` takes them. ``reference`` is the artifact of the config's ``runtime_baseline``, made of the
     same model and served by the same loader. Have a copy of each artifact give the values as further
-    outputs, load both as ``load`` does, and return two arrays of one shape for each layer, by its name in the
-    fp32 model: first that of ``artifact``, in float numbers, then that of ``reference``. Leave out a layer
-    whose value is not in both. ``convert`` can leave what it knows of names in ``Artifact.details``.
+    outputs, load both as ``load`` does, and return two arrays of one shape ``[items, ...]`` for each layer,
+    by its name in the fp32 model: first that of ``artifact``, in float numbers, then that of ``reference``.
+    Leave out a layer whose value is not in both. ``convert`` can leave what it knows of names in
+    ``Artifact.details``. Leave the files of both artifacts as they are.
 
     None means that no value inside of an artifact is known, as for a loader that does not implement this
     hook; raise ``Unsupported`` to say why.

@@ -267,21 +267,20 @@ def _values_inside(bench: Bench) -> tuple[str, LayerValuesAnswer]:
 
 def _pairs(bench: Bench) -> Iterator[tuple[Entry, Built, Built]]:
     """Yield configs with an artifact for this loader, and with that of their runtime baseline."""
-    references: dict[str, Built] = {}
-    for config in _candidates(bench):
-        baseline = config.record.runtime_baseline if isinstance(config.record, Config) else None
-        if baseline is None or baseline not in {entry.name for entry in bench.host.ready("config")}:
-            continue
-        try:
-            if baseline not in references:
-                references[baseline] = bench.build(bench.host.get("config", baseline))
-            built = bench.build(config)
-        except Failure:
-            continue
-        if {built.manifest.loader, references[baseline].manifest.loader} == {bench.entry.name}:
-            yield config, built, references[baseline]
     built = _built(bench)
-    yield bench.host.get("config", built.stored.config.name), built, built
+    config = bench.host.get("config", built.stored.config.name)
+    ready = [entry for entry in bench.host.ready("config") if isinstance(entry.record, Config)]
+    baseline = [entry for entry in ready if entry.name == getattr(config.record, "runtime_baseline", None)]
+    for entry in baseline:
+        yield config, built, bench.build(entry)
+    for entry in ready:
+        if getattr(entry.record, "runtime_baseline", None) == config.name:
+            try:
+                yield entry, bench.build(entry), built
+            except Failure:
+                # It does not apply to this model, or is broken, which its own checks say.
+                continue
+    yield config, built, built
 
 
 def needs_what_it_says(bench: Bench) -> str:
