@@ -38,7 +38,7 @@ from qx.storage.cache import SPLITS, open_cache
 from qx.worker.arrays import Split
 
 NAME, NETWORK, RESULTS = "depthwise", HERE / "depthwise_network.py", HERE / "results"
-EPOCHS = 18
+EPOCHS = 12
 #: Configs with one scale for each layer, whose loss is to be given back.
 COARSE = ("static_int8_per_tensor", "onnxruntime_static_int8_per_tensor")
 #: Those beside which they stand.
@@ -82,6 +82,7 @@ def train(folder: Path, epochs: int) -> nn.Module:
         epochs=epochs,
         seed=0,
         progress=progress,
+        weight_decay=2e-4,
         bfloat16=False,
     )
 

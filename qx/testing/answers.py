@@ -65,8 +65,8 @@ class LayerValue:
     #: Whether all values are finite, in both.
     finite: bool
     #: Where the layer gives an output of the fp32 model: how far each array is from that output of its
-    #: artifact, as a share of the largest value there. None for all other layers.
-    distances: tuple[float, float] | None = None
+    #: artifact, as a share of the largest value there. Empty for all other layers.
+    distances: tuple[float, ...] = ()
 
 
 @frozen(kw_only=True)

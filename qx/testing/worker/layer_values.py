@@ -77,7 +77,7 @@ def run(job: LayerValuesJob, channel: Channel) -> None:
             name=layer,
             shape=own.shape,
             finite=bool(np.isfinite(own).all() and np.isfinite(other).all()),
-            distances=_distances((own, other), before, last[layer]) if layer in last else None,
+            distances=_distances((own, other), before, last[layer]) if layer in last else (),
         )
         for layer, (own, other) in pairs.items()
     ]
@@ -95,12 +95,10 @@ def _digests(job: LayerValuesJob) -> dict[str, str]:
     return {str(path): digest(path) for folder in folders for path in folder.rglob("*") if path.is_file()}
 
 
-def _distances(pair: tuple[Array, Array], answers: list[dict[str, Array]], place: int) -> tuple[float, float]:
+def _distances(pair: tuple[Array, Array], answers: list[dict[str, Array]], place: int) -> tuple[float, ...]:
     """Return how far a layer's values are from the output at a place, of each artifact."""
-    own, other = (
-        _distance(values, list(answer.values())[place]) for values, answer in zip(pair, answers, strict=True)
-    )
-    return own, other
+    pairs = zip(pair, answers, strict=True)
+    return tuple(_distance(values, list(answer.values())[place]) for values, answer in pairs)
 
 
 def _distance(values: Array, answer: Array) -> float:
