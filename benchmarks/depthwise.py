@@ -28,7 +28,7 @@ from torch import nn
 
 import qx
 from benchmarks.common import HERE, Lines, keep
-from benchmarks.depthwise_network import make_model, read_images
+from benchmarks.depthwise_network import SIDE, make_model, read_images
 from qx import LABELS, Artifact
 from qx.contract.float_layers import chosen_names
 from qx.host.host import Host
@@ -38,7 +38,7 @@ from qx.storage.cache import SPLITS, open_cache
 from qx.worker.arrays import Split
 
 NAME, NETWORK, RESULTS = "depthwise", HERE / "depthwise_network.py", HERE / "results"
-EPOCHS = 12
+EPOCHS, BATCH, RATE, SMALL, PADDING = 12, 256, 0.2, 24, 4
 #: Configs with one scale for each layer, whose loss is to be given back.
 COARSE = ("static_int8_per_tensor", "onnxruntime_static_int8_per_tensor")
 #: Those beside which they stand.
@@ -60,40 +60,66 @@ MOST = 16
 # Training -----------------------------------------------------------------------------------------
 
 
-def train(folder: Path, epochs: int) -> nn.Module:
-    """Return the network trained on the images in a folder."""
-    from qx_plugins.networks.training import train_classifier
-
-    start, quarters = time.monotonic(), 0
-
-    def progress(done: float, text: str) -> None:
-        nonlocal quarters
-        if int(done * epochs * 4) > quarters:
-            quarters = int(done * epochs * 4)
-            print(f"{time.monotonic() - start:.0f} s: {text}", file=sys.stderr, flush=True)
-
-    torch.manual_seed(0)
-    data = read_images("train", folder, open_cache())
-    # Depthwise convolutions are slower in bfloat16 on CPUs that have no kernels for them.
-    return train_classifier(
-        make_model(),
-        data.inputs["image"],
-        data.targets[LABELS],
-        epochs=epochs,
-        seed=0,
-        progress=progress,
-        weight_decay=2e-4,
-        bfloat16=False,
-    )
-
-
 def trained_weights(data: Path, work: Path, epochs: int) -> Path:
     """Return the file of the trained weights, which is written where there is none."""
     path = work / f"{NAME}-{epochs}.pt"
     if not path.is_file():
         work.mkdir(parents=True, exist_ok=True)
-        torch.save(train(data, epochs).state_dict(), path)
+        torch.save(train(data, epochs, work / f"{NAME}-{epochs}.unfinished.pt").state_dict(), path)
     return path
+
+
+def train(folder: Path, epochs: int, unfinished: Path) -> nn.Module:
+    """Return the network trained on the images in a folder, by SGD on a one-cycle schedule.
+
+    The first half of the epochs sees crops of ``SMALL`` pixels, which cost half as much. After each epoch the
+    state is kept in the file ``unfinished``, with which the next call goes on.
+    """
+    torch.manual_seed(0)
+    data = read_images("train", folder, open_cache())
+    images, labels = torch.from_numpy(data.inputs["image"]), torch.from_numpy(data.targets[LABELS])
+    model = make_model().to(memory_format=torch.channels_last).train()
+    steps = len(images) // BATCH
+    optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=0.9, nesterov=True, weight_decay=2e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=epochs * steps, pct_start=0.2)
+    parts, first = {"model": model, "optimizer": optimizer, "schedule": schedule}, 0
+    if unfinished.is_file():
+        state = torch.load(unfinished, weights_only=True)
+        first = state.pop("epochs")
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    for epoch in range(first, epochs):
+        start, right = time.process_time(), 0
+        generator = torch.Generator().manual_seed(epoch)
+        size = SMALL if epoch < epochs // 2 else SIDE
+        for chosen in torch.randperm(len(images), generator=generator).split(BATCH)[:steps]:
+            batch = crop(images[chosen], size, generator).contiguous(memory_format=torch.channels_last)
+            logits = model(batch)
+            optimizer.zero_grad(set_to_none=True)
+            nn.functional.cross_entropy(logits, labels[chosen], label_smoothing=0.05).backward()
+            optimizer.step()
+            schedule.step()
+            right += int((logits.argmax(1) == labels[chosen]).sum())
+        torch.save(
+            {"epochs": epoch + 1, **{name: part.state_dict() for name, part in parts.items()}}, unfinished
+        )
+        seconds, share = time.process_time() - start, right / (steps * BATCH)
+        print(f"epoch {epoch + 1}: {seconds:.0f} s of CPU, training {share:.3f}", file=sys.stderr, flush=True)
+    unfinished.unlink()
+    return model.to(memory_format=torch.contiguous_format).eval()
+
+
+def crop(images: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
+    """Return a crop of each image at a random place, half of them mirrored; they are padded first for the full size."""
+    if size == SIDE:
+        images = nn.functional.pad(images, [PADDING] * 4)
+    room = images.shape[-1] - size + 1
+    top, left = torch.randint(room, (2, len(images), 1, 1), generator=generator)
+    rows, columns = top + torch.arange(size).view(1, -1, 1), left + torch.arange(size).view(1, 1, -1)
+    mirrored = torch.rand((len(images), 1, 1), generator=generator) < 0.5
+    columns = torch.where(mirrored, columns.flip(2), columns)
+    place = torch.arange(len(images)).view(-1, 1, 1)
+    return images.permute(0, 2, 3, 1)[place, rows, columns].permute(0, 3, 1, 2)
 
 
 # Parts --------------------------------------------------------------------------------------------

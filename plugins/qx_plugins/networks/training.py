@@ -46,13 +46,12 @@ def train_classifier(
     label_smoothing: float = 0.05,
     padding: int = 4,
     flip: bool = True,
-    bfloat16: bool = True,
 ) -> nn.Module:
     """Train ``model`` by SGD with Nesterov momentum on a one-cycle schedule (Smith & Topin, 2018).
 
-    ``images`` is float32 ``[n, channels, height, width]``, ``labels`` integer ``[n]``. With ``bfloat16``
-    arithmetic is in that type where autocast allows it, weights stay float32. ``progress`` receives the
-    fraction done and a line of text after each step. The model is trained in place and returned in eval mode.
+    ``images`` is float32 ``[n, channels, height, width]``, ``labels`` integer ``[n]``. Arithmetic is
+    bfloat16 where autocast allows it, weights stay float32. ``progress`` receives the fraction done and a
+    line of text after each step. The model is trained in place and returned in eval mode.
     """
     if epochs < 1:
         raise UsageError(f"epochs must be at least 1, not {epochs}")
@@ -72,7 +71,7 @@ def train_classifier(
         for step in range(steps_per_epoch):
             chosen = order[step * batch_size : (step + 1) * batch_size]
             batch = augment(inputs[chosen], generator, padding=padding, flip=flip)
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
                 logits = model(batch.contiguous(memory_format=torch.channels_last))
             loss = functional.cross_entropy(logits.float(), targets[chosen], label_smoothing=label_smoothing)
             optimizer.zero_grad(set_to_none=True)

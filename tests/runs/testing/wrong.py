@@ -221,7 +221,7 @@ CONFIGS: dict[str, tuple[str, dict[str, str]]] = {
         {
             "record": WIDTH.format("activation_bits", 8, 16),
             "body": """
-            step = 0.01 * context.options["activation_bits"]
+            step = 0.1 * context.options["activation_bits"]
             model.register_forward_hook(lambda module, inputs, outputs: (outputs / step).round() * step)
             """,
         },
