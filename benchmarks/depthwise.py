@@ -110,7 +110,7 @@ def train(folder: Path, epochs: int, unfinished: Path) -> nn.Module:
 
 
 def crop(images: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
-    """Return a crop of each image at a random place, half of them mirrored; of the full size, padded first."""
+    """Return a crop of each image at a random place, half of them mirrored; padded for the full size."""
     if size == SIDE:
         images = nn.functional.pad(images, [PADDING] * 4)
     room = images.shape[-1] - size + 1
