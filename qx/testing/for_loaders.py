@@ -271,7 +271,8 @@ def _pairs(bench: Bench) -> Iterator[tuple[Entry, Built, Built]]:
     baseline = [entry for entry in ready if entry.name == getattr(config.record, "runtime_baseline", None)]
     for entry in baseline:
         yield config, built, bench.build(entry)
-    for entry in ready:
+    # Those first that round what layers give, by ranges that they calibrate.
+    for entry in sorted(ready, key=lambda entry: not getattr(entry.record, "calibration", False)):
         if getattr(entry.record, "runtime_baseline", None) == config.name:
             try:
                 yield entry, bench.build(entry), built
