@@ -72,8 +72,8 @@ def trained_weights(data: Path, work: Path, epochs: int) -> Path:
 def train(folder: Path, epochs: int, unfinished: Path) -> nn.Module:
     """Return the network trained on the images in a folder, by SGD on a one-cycle schedule.
 
-    The first three quarters of the epochs see crops of ``SMALL`` pixels, which cost half as much. After each epoch the
-    state is kept in the file ``unfinished``, with which the next call goes on.
+    The first three quarters of the epochs see crops of ``SMALL`` pixels, which cost half as much. After each
+    epoch the state is kept in the file ``unfinished``, with which the next call goes on.
     """
     torch.manual_seed(0)
     data = read_images("train", folder, open_cache())
