@@ -82,6 +82,7 @@ def train(folder: Path, epochs: int, unfinished: Path) -> nn.Module:
     steps = len(images) // BATCH
     optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=0.9, nesterov=True, weight_decay=2e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=epochs * steps, pct_start=0.2)
+    parts: dict[str, Any]
     parts, first = {"model": model, "optimizer": optimizer, "schedule": schedule}, 0
     if unfinished.is_file():
         state = torch.load(unfinished, weights_only=True)

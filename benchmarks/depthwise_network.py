@@ -101,7 +101,10 @@ class Block(nn.Module):
         outputs: torch.Tensor = self.project(self.excite(self.depthwise(self.expand(images))))
         if not self.adds:
             return outputs
-        return images + outputs if self.add is None else self.add.add(images, outputs)
+        if self.add is None:
+            return images + outputs
+        added: torch.Tensor = self.add.add(images, outputs)
+        return added
 
 
 class DepthwiseNet(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from qx.contract.records import FLOAT_LAYERS
@@ -141,7 +142,7 @@ def takes_activation_bits(bench: Bench) -> str:
         if built is None:
             continue
         where = f"with {ACTIVATION_BITS}={bits}"
-        served: Served = require_success(bench, lambda built=built: bench.serve(built))
+        served: Served = require_success(bench, partial(bench.serve, built))
         if are_equal(served, bench.served):
             raise Failed(
                 f"{where} its outputs are bit for bit those with {default}: nothing is rounded otherwise"
