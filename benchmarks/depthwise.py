@@ -72,8 +72,8 @@ def trained_weights(data: Path, work: Path, epochs: int) -> Path:
 def train(folder: Path, epochs: int, unfinished: Path) -> nn.Module:
     """Return the network trained on the images in a folder, by SGD on a one-cycle schedule.
 
-    The first three quarters of the epochs see crops of ``SMALL`` pixels, which cost half as much. After each
-    epoch the state is kept in the file ``unfinished``, with which the next call goes on.
+    The first half of the epochs sees crops of ``SMALL`` pixels, which cost half as much. After each epoch the
+    state is kept in the file ``unfinished``, with which the next call goes on.
     """
     torch.manual_seed(0)
     data = read_images("train", folder, open_cache())
@@ -92,7 +92,7 @@ def train(folder: Path, epochs: int, unfinished: Path) -> nn.Module:
     for epoch in range(first, epochs):
         start, right = time.process_time(), 0
         generator = torch.Generator().manual_seed(epoch)
-        size = SMALL if epoch < 3 * epochs // 4 else SIDE
+        size = SMALL if epoch < epochs // 2 else SIDE
         for chosen in torch.randperm(len(images), generator=generator).split(BATCH)[:steps]:
             batch = crop(images[chosen], size, generator).contiguous(memory_format=torch.channels_last)
             logits = model(batch)
