@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from attrs import frozen
 from torch import nn
 
 import qx
@@ -126,8 +127,18 @@ def crop(images: torch.Tensor, size: int, generator: torch.Generator) -> torch.T
 # Parts --------------------------------------------------------------------------------------------
 
 
+@frozen
+class Network:
+    """The trained network and its data."""
+
+    data: Path
+    weights: Path
+    #: Number of items that are evaluated; None: all.
+    eval_n: int | None
+
+
 def evaluate(
-    data: Path, weights: Path, configs: Sequence[str], settings: Sequence[str] = ()
+    network: Network, configs: Sequence[str], settings: Sequence[str] = ()
 ) -> tuple[qx.Result, dict[str, dict[str, Any]]]:
     """Run configs on all items without timing. Return the result, and the figures of each row by its name.
 
@@ -136,8 +147,9 @@ def evaluate(
     """
     result = qx.run(
         model=str(NETWORK),
-        data=data,
-        weights=weights,
+        data=network.data,
+        weights=network.weights,
+        eval_n=network.eval_n,
         configs=configs,
         settings=settings,
         metrics=METRICS,
@@ -163,20 +175,21 @@ def evaluate(
     return result, rows
 
 
-def configs_part(data: Path, weights: Path) -> dict[str, Any]:
+def configs_part(network: Network) -> dict[str, Any]:
     """Return what every config loses."""
-    return evaluate(data, weights, (*COARSE, *OTHERS))[1]
+    return evaluate(network, (*COARSE, *OTHERS))[1]
 
 
-def search_part(data: Path, weights: Path) -> dict[str, Any]:
+def search_part(network: Network) -> dict[str, Any]:
     """Return what a search gives for each coarse config, and how its recipe does on all items."""
     found = {}
     for config in COARSE:
         start = time.monotonic()
         report = qx.search(
             model=str(NETWORK),
-            data=data,
-            weights=weights,
+            data=network.data,
+            weights=network.weights,
+            eval_n=network.eval_n,
             configs=[config],
             max_drop=MAX_DROP,
             minimize="size",
@@ -195,7 +208,7 @@ def search_part(data: Path, weights: Path) -> dict[str, Any]:
             "nearest": None if report.nearest is None else _finalist(report.nearest),
         }
         if report.recipe is not None:
-            _, rows = evaluate(data, weights, [config], report.recipe.settings)
+            _, rows = evaluate(network, [config], report.recipe.settings)
             row["on_all_items"] = next(figures for name, figures in rows.items() if name.startswith(config))
         found[config] = row
     return found
@@ -209,12 +222,12 @@ def _finalist(finalist: Any) -> dict[str, Any]:
     }
 
 
-def leave_one_out_part(data: Path, weights: Path) -> dict[str, Any]:
+def leave_one_out_part(network: Network) -> dict[str, Any]:
     """Return what each layer alone in float gives back, and how many of the best together it takes."""
     found = {}
     for config in COARSE:
         start = time.monotonic()
-        report = look(config, data, weights, top=1000)
+        report = look(config, network, top=1000)
         seconds = time.monotonic() - start
         order = [layer.name for layer in report.worst()]
         gains = {name: gain.difference for name, gain in report.gains.items() if gain.difference is not None}
@@ -223,39 +236,45 @@ def leave_one_out_part(data: Path, weights: Path) -> dict[str, Any]:
             "seconds": round(seconds),
             "points_given_back": {name: round(100 * gains[name], 2) for name in ranking},
             "place_of_the_costliest_in_the_cheap_step": 1 + order.index(ranking[0]),
-            "together": together(config, ranking, data, weights),
+            "together": together(config, ranking, network),
         }
     return found
 
 
-def cheap_part(data: Path, weights: Path) -> dict[str, Any]:
+def cheap_part(network: Network) -> dict[str, Any]:
     """Return how many of the layers that the cheap step has first it takes together."""
     found = {}
     for config in COARSE:
         start = time.monotonic()
-        ranking = [layer.name for layer in look(config, data, weights, top=0).worst()]
+        ranking = [layer.name for layer in look(config, network, top=0).worst()]
         seconds = round(time.monotonic() - start)
         found[config] = {
             "seconds": seconds,
             "order": ranking,
-            "together": together(config, ranking, data, weights),
+            "together": together(config, ranking, network),
         }
     return found
 
 
-def look(config: str, data: Path, weights: Path, top: int) -> LayersReport:
+def look(config: str, network: Network, top: int) -> LayersReport:
     """Return what ``qx layers`` finds with as many layers tried in float, one by one."""
-    request = Request(models=(str(NETWORK),), weights=weights, data=data, trained=True)
+    request = Request(
+        models=(str(NETWORK),),
+        weights=network.weights,
+        data=network.data,
+        eval_n=network.eval_n,
+        trained=True,
+    )
     return find_costly_layers(Host.discover(), request, config, Lines(), items=ITEMS, top=top)
 
 
-def together(config: str, ranking: Sequence[str], data: Path, weights: Path) -> list[dict[str, Any]]:
+def together(config: str, ranking: Sequence[str], network: Network) -> list[dict[str, Any]]:
     """Return the figures with the first 1, 2, 4, 8, 16 layers of a ranking in float."""
     counts = [2**power for power in range(MOST.bit_length()) if 2**power <= len(ranking)]
     rows = []
     for count in counts:
         names = chosen_names(ranking[:count])
-        _, figures = evaluate(data, weights, [config], [f'{config}.float_layers="{names}"'])
+        _, figures = evaluate(network, [config], [f'{config}.float_layers="{names}"'])
         row = next(row for name, row in figures.items() if name.startswith(config))
         rows.append({"layers": count, **row})
     return rows
@@ -264,9 +283,9 @@ def together(config: str, ranking: Sequence[str], data: Path, weights: Path) -> 
 # NNCF ---------------------------------------------------------------------------------------------
 
 
-def nncf_part(data: Path, weights: Path) -> dict[str, Any]:
+def nncf_part(network: Network) -> dict[str, Any]:
     """Return what accuracy control gives with a scale for each channel, as by default, and for each layer."""
-    result, rows = evaluate(data, weights, ["openvino_int8", "openvino_fp32"])
+    result, rows = evaluate(network, ["openvino_int8", "openvino_fp32"])
     record = next(iter(result.results.run.workloads.values()))
     assert record.evaluation_sha256 is not None
     folder, calibrations = open_cache() / SPLITS, record.calibrations
@@ -275,7 +294,7 @@ def nncf_part(data: Path, weights: Path) -> dict[str, Any]:
     )
     found: dict[str, Any] = {"qx": rows}
     for words, per_channel in (("by channel", True), ("by layer", False)):
-        found[words] = control_accuracy(weights, calibration, evaluated, per_channel=per_channel)
+        found[words] = control_accuracy(network.weights, calibration, evaluated, per_channel=per_channel)
     return found
 
 
@@ -375,12 +394,21 @@ def main() -> None:
     parser.add_argument(
         "--part", action="append", choices=["train", *PARTS], help="this one alone (repeatable)"
     )
+    parser.add_argument("--eval-n", type=int, help="items that are evaluated, to try it out; by default all")
     arguments = parser.parse_args()
     weights = trained_weights(arguments.data, arguments.work, arguments.epochs)
+    network = Network(arguments.data, weights, arguments.eval_n)
     for part in arguments.part or PARTS:
         if part != "train":
-            figures = PARTS[part](arguments.data, weights)
-            keep(NAME, {"epochs": arguments.epochs, "parts": {**found_before(), part: figures}})
+            figures = PARTS[part](network)
+            keep(
+                NAME,
+                {
+                    "epochs": arguments.epochs,
+                    "eval_n": arguments.eval_n,
+                    "parts": {**found_before(), part: figures},
+                },
+            )
 
 
 if __name__ == "__main__":
