@@ -3,7 +3,8 @@
 A network of the blocks of MobileNetV3 is trained on CIFAR-10 (``depthwise_network.py``), once: its weights
 are kept in ``--work``. Then, in parts that can be run one by one (``--part``) and add to what is kept:
 
-- ``configs``: what configs with one scale for each layer lose, and those with one for each channel;
+- ``configs``: what a config with one scale for each layer loses, with weights of 8 and of 4 bits, and what
+  others lose; the parts below are about those widths with which it loses more than half a point;
 - ``search``: what ``qx search --max-drop 0.5pt --minimize size`` returns, and how it does on all items;
 - ``leave_one_out``: every layer alone in float, and the best of them together: the truth of what layers in
   float can do;
@@ -32,6 +33,8 @@ from benchmarks.common import HERE, Lines, keep
 from benchmarks.depthwise_network import SIDE, make_model, read_images
 from qx import LABELS, Artifact
 from qx.contract.float_layers import chosen_names
+from qx.contract.options import label
+from qx.contract.records import FLOAT_LAYERS
 from qx.host.host import Host
 from qx.runner import Request
 from qx.runner.layers import LayersReport, find_costly_layers
@@ -40,10 +43,11 @@ from qx.worker.arrays import Split
 
 NAME, NETWORK, RESULTS = "depthwise", HERE / "depthwise_network.py", HERE / "results"
 EPOCHS, BATCH, RATE, SMALL, PADDING = 12, 256, 0.2, 24, 4
-#: Configs with one scale for each layer, whose loss is to be given back.
-COARSE = ("static_int8_per_tensor", "onnxruntime_static_int8_per_tensor")
-#: Those beside which they stand.
+#: A config with one scale for each layer.
+COARSE = "onnxruntime_static_int8_per_tensor"
+#: Those beside which it stands.
 OTHERS = (
+    "static_int8_per_tensor",
     "static_int8_per_channel",
     "fx_static_int8",
     "onnxruntime_static_int8_per_channel",
@@ -176,21 +180,30 @@ def evaluate(
 
 
 def configs_part(network: Network) -> dict[str, Any]:
-    """Return what every config loses."""
-    return evaluate(network, (*COARSE, *OTHERS))[1]
+    """Return what every config loses, the coarse one with weights of 8 and of 4 bits."""
+    return evaluate(network, (COARSE, *OTHERS), [f"{COARSE}.weight_bits=8,4"])[1]
+
+
+def costly_widths() -> list[int]:
+    """Return the bits of weights with which the coarse config loses more than half a point."""
+    if "configs" not in (parts := found_before()):
+        raise SystemExit("the part 'configs' comes first: it says where layers in float are needed")
+    points = {bits: parts["configs"][f"{COARSE}[weight_bits={bits}]"]["points"][0] for bits in (8, 4)}
+    return [bits for bits, lost in points.items() if lost < -100 * DROP]
 
 
 def search_part(network: Network) -> dict[str, Any]:
-    """Return what a search gives for each coarse config, and how its recipe does on all items."""
+    """Return what a search gives for each width that loses too much, and how its recipe does on all items."""
     found = {}
-    for config in COARSE:
+    for bits in costly_widths():
         start = time.monotonic()
         report = qx.search(
             model=str(NETWORK),
             data=network.data,
             weights=network.weights,
             eval_n=network.eval_n,
-            configs=[config],
+            configs=[COARSE],
+            settings=[f"{COARSE}.weight_bits={bits}"],
             max_drop=MAX_DROP,
             minimize="size",
             progress=False,
@@ -208,9 +221,9 @@ def search_part(network: Network) -> dict[str, Any]:
             "nearest": None if report.nearest is None else _finalist(report.nearest),
         }
         if report.recipe is not None:
-            _, rows = evaluate(network, [config], report.recipe.settings)
-            row["on_all_items"] = next(figures for name, figures in rows.items() if name.startswith(config))
-        found[config] = row
+            _, rows = evaluate(network, [COARSE], report.recipe.settings)
+            row["on_all_items"] = next(figures for name, figures in rows.items() if name.startswith(COARSE))
+        found[str(bits)] = row
     return found
 
 
@@ -225,18 +238,18 @@ def _finalist(finalist: Any) -> dict[str, Any]:
 def leave_one_out_part(network: Network) -> dict[str, Any]:
     """Return what each layer alone in float gives back, and how many of the best together it takes."""
     found = {}
-    for config in COARSE:
+    for bits in costly_widths():
         start = time.monotonic()
-        report = look(config, network, top=1000)
+        report = look(bits, network, top=1000)
         seconds = time.monotonic() - start
         order = [layer.name for layer in report.worst()]
         gains = {name: gain.difference for name, gain in report.gains.items() if gain.difference is not None}
         ranking = sorted(gains, key=lambda name: -gains[name])
-        found[config] = {
+        found[str(bits)] = {
             "seconds": round(seconds),
             "points_given_back": {name: round(100 * gains[name], 2) for name in ranking},
             "place_of_the_costliest_in_the_cheap_step": 1 + order.index(ranking[0]),
-            "together": together(config, ranking, network),
+            "together": together(bits, ranking, network),
         }
     return found
 
@@ -244,47 +257,49 @@ def leave_one_out_part(network: Network) -> dict[str, Any]:
 def cheap_part(network: Network) -> dict[str, Any]:
     """Return how many of the layers that the cheap step has first it takes together."""
     found = {}
-    for config in COARSE:
+    for bits in costly_widths():
         start = time.monotonic()
-        ranking = [layer.name for layer in look(config, network, top=0).worst()]
+        ranking = [layer.name for layer in look(bits, network, top=0).worst()]
         seconds = round(time.monotonic() - start)
-        found[config] = {
+        found[str(bits)] = {
             "seconds": seconds,
             "order": ranking,
-            "together": together(config, ranking, network),
+            "together": together(bits, ranking, network),
         }
     return found
 
 
-def look(config: str, network: Network, top: int) -> LayersReport:
+def look(bits: int, network: Network, top: int) -> LayersReport:
     """Return what ``qx layers`` finds with as many layers tried in float, one by one."""
     request = Request(
         models=(str(NETWORK),),
         weights=network.weights,
         data=network.data,
         eval_n=network.eval_n,
+        settings=(f"{COARSE}.weight_bits={bits}",),
         trained=True,
     )
-    return find_costly_layers(Host.discover(), request, config, Lines(), items=ITEMS, top=top)
+    return find_costly_layers(Host.discover(), request, COARSE, Lines(), items=ITEMS, top=top)
 
 
-def together(config: str, ranking: Sequence[str], network: Network) -> list[dict[str, Any]]:
+def together(bits: int, ranking: Sequence[str], network: Network) -> list[dict[str, Any]]:
     """Return the figures with the first 1, 2, 4, 8, 16 layers of a ranking in float."""
     counts = [2**power for power in range(MOST.bit_length()) if 2**power <= len(ranking)]
-    rows = []
-    for count in counts:
-        names = chosen_names(ranking[:count])
-        _, figures = evaluate(network, [config], [f'{config}.float_layers="{names}"'])
-        row = next(row for name, row in figures.items() if name.startswith(config))
-        rows.append({"layers": count, **row})
-    return rows
+    names = [chosen_names(ranking[:count]) for count in counts]
+    settings = [f"{COARSE}.weight_bits={bits}", f"{COARSE}.float_layers={','.join(names)}"]
+    rows = evaluate(network, [COARSE], settings)[1]
+    ends = [label({FLOAT_LAYERS.name: text})[1:] for text in names]
+    return [
+        {"layers": count, **next(figures for row, figures in rows.items() if row.endswith(end))}
+        for count, end in zip(counts, ends, strict=True)
+    ]
 
 
 # NNCF ---------------------------------------------------------------------------------------------
 
 
 def nncf_part(network: Network) -> dict[str, Any]:
-    """Return what accuracy control gives with a scale for each channel, as by default, and for each layer."""
+    """Return what accuracy control gives: as by default, and with a scale for each layer in 8 and 4 bits."""
     result, rows = evaluate(network, ["openvino_int8", "openvino_fp32"])
     record = next(iter(result.results.run.workloads.values()))
     assert record.evaluation_sha256 is not None
@@ -293,15 +308,25 @@ def nncf_part(network: Network) -> dict[str, Any]:
         Split.read(folder / name) for name in (next(iter(calibrations.values())), record.evaluation_sha256)
     )
     found: dict[str, Any] = {"qx": rows}
-    for words, per_channel in (("by channel", True), ("by layer", False)):
-        found[words] = control_accuracy(network.weights, calibration, evaluated, per_channel=per_channel)
+    for words, bits, per_channel in (
+        ("by channel, 8 bits", 8, True),
+        ("by layer, 8 bits", 8, False),
+        ("by layer, 4 bits", 4, False),
+    ):
+        own = {} if bits == 8 else {"num_bits": bits}
+        found[words] = control_accuracy(
+            network.weights, calibration, evaluated, {**own, "per_channel": per_channel}
+        )
     return found
 
 
 def control_accuracy(
-    weights: Path, calibration: Split, evaluated: Split, *, per_channel: bool
+    weights: Path, calibration: Split, evaluated: Split, parameters: dict[str, Any]
 ) -> dict[str, Any]:
-    """Quantize with accuracy control, and return seconds, accuracy and what stays in float."""
+    """Quantize with accuracy control, and return seconds, accuracy and what stays in float.
+
+    ``parameters`` are those of the quantization of weights.
+    """
     from qx_plugins.runtimes.openvino.converting import silence_telemetry
 
     silence_telemetry()
@@ -337,7 +362,7 @@ def control_accuracy(
         subset_size=len(samples),
         advanced_quantization_parameters=AdvancedQuantizationParameters(
             overflow_fix=OverflowFix.DISABLE,
-            weights_quantization_params=QuantizationParameters(per_channel=per_channel),
+            weights_quantization_params=QuantizationParameters(**parameters),
         ),
     )
     seconds = time.monotonic() - start
@@ -355,7 +380,7 @@ def control_accuracy(
 
 
 def weights_of(model: Any) -> dict[str, Any]:
-    """Return the share of the weights of a model in 8 bits or fewer, and the names of the others."""
+    """Return the share of the weights of a model in 8 bits or fewer, and how many of them are not."""
     import openvino
     from qx_plugins.runtimes.openvino.weights import read
 
@@ -366,7 +391,8 @@ def weights_of(model: Any) -> dict[str, Any]:
     narrow = sum(weight.elements for weight in stored.values() if weight.bits <= 8)
     return {
         "share_in_8_bits": round(narrow / sum(weight.elements for weight in stored.values()), 4),
-        "in_float": sorted(name for name, weight in stored.items() if weight.bits > 8),
+        "in_float": sum(weight.bits > 8 for weight in stored.values()),
+        "weights": len(stored),
     }
 
 
