@@ -15,7 +15,7 @@ from attrs import frozen
 from torch import nn
 from torch.export import Dim, ExportedProgram, export
 
-from qx import Lengths
+from qx import Lengths, Unsupported
 from qx_plugins.language_outputs import KEPT, TOKENS
 from qx_plugins.networks.language_models import Scorer
 from qx_plugins.recipes.bfloat16 import unwrap
@@ -24,6 +24,8 @@ from qx_plugins.recipes.tracing import explain_errors
 
 #: Numbers of tokens in the example: the batch, those that are read, those in the cache, those with scores.
 BATCH, READ, PAST, WANTED = 2, 5, 3, 4
+#: Largest number of tokens of a decoder that names none.
+LONGEST = 1 << 20
 
 
 class DecoderGraph(nn.Module):
@@ -61,9 +63,44 @@ class ExportedDecoder:
 
 
 def can_step(model: nn.Module) -> bool:
-    """Return whether a model can become a graph that passes its cache on."""
+    """Return whether a model is a decoder that can become a graph that passes its cache on."""
+    return isinstance(unwrap(model), Scorer) and not no_step_reason(model)
+
+
+def no_step_reason(model: nn.Module) -> str:
+    """Return why a decoder has no graph that passes its cache on; empty where it has one.
+
+    It is empty for models that are no decoders, too.
+    """
     model = unwrap(model)
-    return isinstance(model, Scorer) and callable(getattr(model.decoder, "step", None))
+    if not isinstance(model, Scorer):
+        return ""
+    if reason := getattr(model.decoder, "no_step", ""):
+        return str(reason)
+    if callable(getattr(model.decoder, "step", None)):
+        return ""
+    return f"{type(model.decoder).__name__} has no step(tokens, kept, *past)"
+
+
+def find_decoder_graph(
+    model: nn.Module, lengths: Lengths | None
+) -> tuple[ExportedDecoder | None, tuple[str, ...]]:
+    """Return a decoder as a graph that passes its cache on; None for other models, and where there is none.
+
+    Beside it is a note that says why a decoder has no such graph.
+    """
+    reason = no_step_reason(model)
+    if not reason and can_step(model):
+        try:
+            return export_decoder(model, lengths), ()
+        except Unsupported as error:
+            reason = str(error)
+    return None, (no_cache_note(reason),) if reason else ()
+
+
+def no_cache_note(reason: str) -> str:
+    """Return the note of an artifact of a decoder without a cache."""
+    return f"no cache, so texts are read as a whole: {reason}"
 
 
 def export_decoder(model: nn.Module, lengths: Lengths | None) -> ExportedDecoder:
@@ -71,7 +108,7 @@ def export_decoder(model: nn.Module, lengths: Lengths | None) -> ExportedDecoder
     decoder: Any = unwrap(model).decoder
     layers, heads, width = decoder.cache_shape
     kind = _cache_type(decoder)
-    longest = int(decoder.positions)
+    longest = int(decoder.positions or (lengths.highest if lengths else LONGEST))
     batch = Dim("batch", min=1)
     read, past = Dim("read", min=1, max=longest), Dim("past", min=0, max=longest)
     inputs = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,7 +71,9 @@ def run_model(model: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> tupl
     """Return the outputs of a model in their order, computed without gradients; a single one as well."""
     with torch.no_grad():
         outputs = model(*inputs)
-    return (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
+    if isinstance(outputs, torch.Tensor):
+        return (outputs,)
+    return tuple(outputs.values() if isinstance(outputs, Mapping) else outputs)
 
 
 def signal_to_noise_db(expected: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> float:

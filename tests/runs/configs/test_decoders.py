@@ -50,14 +50,28 @@ BUILD = """
     from qx_plugins.networks.language_models import Scorer
     from qx_plugins.networks.llama import LlamaDecoder, LlamaShape
 
-    name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+    name, kind, folder = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
     torch.manual_seed(0)
-    shape = LlamaShape(vocabulary=64, positions=64, width=64, hidden=96, layers=2, heads=4, key_value_heads=2)
-    model = Scorer(LlamaDecoder(shape)).eval()
+    if kind == "plain":
+        sizes = {"width": 64, "hidden": 96, "layers": 2, "heads": 4, "key_value_heads": 2}
+        model = Scorer(LlamaDecoder(LlamaShape(vocabulary=64, positions=64, **sizes)))
+    else:
+        import transformers
+        from qx_plugins.networks.hf_decoders import make_decoder
+
+        sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 64}
+        if kind != "GPT2LMHeadModel":
+            sizes |= {"intermediate_size": 96, "num_key_value_heads": 2, "max_position_embeddings": 64}
+        else:
+            sizes |= {"n_inner": 96, "n_positions": 64}
+        settings = json.loads(sys.argv[4])
+        kind = getattr(transformers, kind)
+        model = make_decoder(kind(kind.config_class(**sizes, **settings)))
+    model.eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
-                parameter.mul_(5)
+                parameter.mul_(5 if kind == "plain" else 10)
     tokens = torch.randint(64, (3, 40))
     with torch.no_grad():
         expected = {name: tensor.numpy() for name, tensor in model(tokens).items()}
@@ -108,20 +122,55 @@ def _ready() -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize(("name", "largest"), _ready())
-def test_a_graph_with_a_cache_says_what_the_model_says(name: str, largest: float, tmp_path: Path) -> None:
-    """Of a whole text, after a prompt, and after a token more; for several texts, and one of other length."""
+def build(name: str, kind: str, folder: Path, **settings: Any) -> dict[str, Any]:
+    """Build a small decoder of a kind by a config in a process of its own, and return what it reports."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", dedent(BUILD), name, str(tmp_path)],
+        [sys.executable, "-W", "ignore", "-c", dedent(BUILD), name, kind, str(folder), json.dumps(settings)],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    report = json.loads(done.stdout.splitlines()[-1])
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return report
+
+
+@pytest.mark.parametrize(("name", "largest"), _ready())
+def test_a_graph_with_a_cache_says_what_the_model_says(name: str, largest: float, tmp_path: Path) -> None:
+    """Of a whole text, after a prompt, and after a token more; for several texts, and one of other length."""
+    report = build(name, "plain", tmp_path)
     assert max(report["text"]) < largest
     assert max(report["prefill"], report["decode"]) < IN_PARTS.get(name, 1e-4)
     # Two layers, keys and values, two heads of 16 numbers; the token that is decoded is not in it yet.
     numbers = {length: size * 2 * 2 * 2 * 16 * (length - 1) for size, length in ((3, 40), (1, 33))}
     width = 2 if report["cache_type"] == "bfloat16" else 4
     assert [report[f"bytes_{length}"] for length in numbers] == [width * count for count in numbers.values()]
+
+
+#: Decoders of transformers by their class and settings, with the heads of keys and values of a layer.
+TRANSFORMERS: dict[str, tuple[str, dict[str, Any], int]] = {
+    "llama": ("LlamaForCausalLM", {}, 2),
+    "qwen2": ("Qwen2ForCausalLM", {}, 2),
+    "gpt2": ("GPT2LMHeadModel", {}, 4),
+    # Half of the layers see no more than eight tokens.
+    "windows": (
+        "Qwen2ForCausalLM",
+        {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1},
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", [*TRANSFORMERS] if SLOW else ["gpt2"])
+@pytest.mark.parametrize(("name", "largest"), _ready() if SLOW else _ready()[:1])
+def test_a_decoder_of_transformers_keeps_its_cache(
+    name: str, largest: float, kind: str, tmp_path: Path
+) -> None:
+    """In each runtime, where positions are turned or learnt, heads shared, and windows slide."""
+    pytest.importorskip("transformers", reason="the extra hf installs transformers")
+    architecture, settings, heads = TRANSFORMERS[kind]
+    report = build(name, architecture, tmp_path, **settings)
+    assert max(report["text"]) < largest
+    assert max(report["prefill"], report["decode"]) < IN_PARTS.get(name, 1e-3)
+    width = 2 if report["cache_type"] == "bfloat16" else 4
+    assert report["bytes_33"] == width * 2 * 2 * heads * 16 * 32

@@ -18,7 +18,9 @@ pytest.importorskip("transformers", reason="the extra hf installs transformers")
 
 from qx_plugins.datasets.hf_processors import IGNORED, most_tokens
 from qx_plugins.networks import hf_models
+from qx_plugins.networks.decoder_graphs import can_step, find_decoder_graph, no_step_reason
 from qx_plugins.networks.hf_data import Classes, make_transformers_examples
+from qx_plugins.networks.hf_decoders import make_decoder
 from qx_plugins.networks.hf_models import PREFIX, find_source
 from qx_plugins.networks.language_models import find_decoder
 from qx_plugins.workloads import own_model
@@ -395,6 +397,58 @@ def test_a_decoder_reads_documents_in_windows(kind: str, tmp_path: Path) -> None
         "logits": (2, 1, len(hf_folders.WORDS)),
         "log_likelihoods": (2, 16),
     }
+
+
+def test_a_decoder_reads_a_text_in_parts_without_a_state(tmp_path: Path) -> None:
+    """Its keys and values go in and come out, as its own cache has them, and no state is left behind."""
+    model = own_model.make_model(context(hf_folders.llama(tmp_path / "llama", num_hidden_layers=2))).eval()
+    decoder, tokens = model.decoder, torch.arange(16).reshape(2, 8) % len(hf_folders.WORDS)
+    assert (can_step(model), no_step_reason(model), decoder.cache_shape) == (True, "", (2, 2, 8))
+    past: list[torch.Tensor] = [torch.zeros(2, 2, 0, 8)] * 4
+    with torch.inference_mode():
+        expected, cache = decoder(tokens), decoder.new_cache(2)
+        decoder.extend(tokens, cache)
+        for start, end in ((0, 4), (4, 5), (5, 8)):
+            last = torch.tensor([end - start - 1])
+            scores, *past = decoder.step(tokens[:, start:end], last, *past)
+            torch.testing.assert_close(scores, expected[:, end - 1 : end])
+    held = [part for layer in cache.states.layers for part in (layer.keys, layer.values)]
+    for ours, theirs in zip(past, held, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_decoder_without_such_a_cache_says_why() -> None:
+    """Where layers keep a state, or keys and values of two widths, or the graph cannot be recorded."""
+    import transformers
+
+    sizes = {"vocab_size": 32, "hidden_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 16}
+    state = make_decoder(transformers.MambaForCausalLM(transformers.MambaConfig(**sizes, state_size=4)))
+    assert not can_step(state)
+    assert no_step_reason(state) == "MambaForCausalLM takes no cache of keys and values"
+    latent = {
+        "kv_lora_rank": 8,
+        "q_lora_rank": 8,
+        "qk_rope_head_dim": 4,
+        "qk_nope_head_dim": 4,
+        "v_head_dim": 6,
+    }
+    config = transformers.DeepseekV3Config(
+        **sizes, **heads, **latent, first_k_dense_replace=1, max_position_embeddings=32
+    )
+    widths = make_decoder(transformers.DeepseekV3ForCausalLM(config)).eval()
+    assert no_step_reason(widths) == "its keys and values differ in heads x width: 2 x 6 and 2 x 8"
+    rope = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
+    config = transformers.LlamaConfig(**sizes, **heads, max_position_embeddings=64, rope_parameters=rope)
+    grows = make_decoder(transformers.LlamaForCausalLM(config)).eval()
+    assert can_step(grows)
+    graph, (note,) = find_decoder_graph(grows, None)
+    assert graph is None
+    assert note.startswith(
+        "no cache, so texts are read as a whole: cannot be exported with its cache: layer "
+    )
+    assert "rotary_emb" in note
+    assert find_decoder_graph(torch.nn.Linear(2, 2), None) == (None, ())
 
 
 def test_what_a_decoder_cannot_read_is_said_in_a_line(tmp_path: Path) -> None:

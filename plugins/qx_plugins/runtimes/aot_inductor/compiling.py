@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from qx import Artifact, Context, Lengths, Option, Unsupported
 from qx_plugins.loaders.aot_inductor import open_package
@@ -88,40 +88,46 @@ def export_for_inductor(
     return export(module, examples, dynamic_shapes=shapes)
 
 
-def compute_references(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> tuple[Reference, ...]:
-    """Return what a model gives for the inputs on which its package is verified, in fp32.
+@frozen
+class References:
+    """What a model gives before it is quantized, to verify its package against."""
 
-    They are those of the graph that ``build_package`` compiles.
-    """
+    #: For inputs as the model takes them.
+    whole: tuple[Reference, ...]
+    #: For a prompt and for a token, where the model is a decoder that keeps a cache; otherwise none.
+    in_parts: tuple[Reference, ...] = ()
+
+
+def compute_references(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> References:
+    """Return what a model gives for the inputs on which its package is verified, in fp32."""
     from qx_plugins.networks.decoder_graphs import can_step, decoder_references
     from qx_plugins.recipes.fidelity import compute_reference
 
-    if can_step(model):
-        return decoder_references(model, example_inputs[0])
-    return (compute_reference(model, example_inputs),)
+    parts = decoder_references(model, example_inputs[0]) if can_step(model) else ()
+    return References((compute_reference(model, example_inputs),), parts)
 
 
 def build_package(
     model: nn.Module,
     example_inputs: tuple[torch.Tensor, ...],
     context: Context,
-    expected: Sequence[Reference],
+    expected: References,
     *,
     freezing: bool = True,
 ) -> Artifact:
     """Export a model and compile it into a package: that of a decoder takes a cache and passes it on.
 
     ``expected`` is what ``compute_references`` gave before the model was quantized. Raises ``Unsupported`` as
-    ``compile_package`` does, and where the model cannot be exported.
+    ``compile_package`` does, and where the model cannot be exported. A note says why a decoder has no cache.
     """
-    from qx_plugins.networks.decoder_graphs import can_step, export_decoder
+    from qx_plugins.networks.decoder_graphs import find_decoder_graph
     from qx_plugins.recipes.fidelity import cast_inputs
 
-    if not can_step(model):
+    decoder, notes = find_decoder_graph(model, context.lengths)
+    if decoder is None:
         program = export_for_inductor(model, example_inputs, context.lengths)
-        return compile_package(program, context, expected, freezing=freezing)
-    decoder = export_decoder(model, context.lengths)
-    cast = [cast_inputs(reference, decoder.cache_type) for reference in expected]
+        return compile_package(program, context, expected.whole, freezing=freezing, notes=notes)
+    cast = [cast_inputs(reference, decoder.cache_type) for reference in expected.in_parts]
     artifact = compile_package(decoder.program, context, cast, freezing=freezing)
     return evolve(artifact, details={**artifact.details, **decoder.details})
 

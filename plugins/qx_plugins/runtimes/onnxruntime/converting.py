@@ -22,7 +22,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from qx import Artifact, Batch, Context, FloatLayers, Lengths, Unsupported, float_layers
-from qx_plugins.networks.decoder_graphs import ExportedDecoder, can_step, export_decoder
+from qx_plugins.networks.decoder_graphs import ExportedDecoder, find_decoder_graph
 from qx_plugins.recipes.bit_widths import USUAL, activation_bits, weight_bits
 from qx_plugins.recipes.calibration import take_calibration_batches
 from qx_plugins.recipes.exporting import QUANTIZER_FAULTS, explain_lowering, export_model
@@ -74,7 +74,7 @@ def build_artifact(
     """
     assert context.folder is not None
     in_float = float_layers(model, context)
-    decoder = export_decoder(model, context.lengths) if with_cache and can_step(model) else None
+    decoder, no_cache = find_decoder_graph(model, context.lengths) if with_cache else (None, ())
     with tempfile.TemporaryDirectory(prefix="qx-") as name:
         plain, target = Path(name) / "exported.onnx", context.folder / FILE
         program, layers = _exported(model, example_inputs, plain, context, decoder)
@@ -97,7 +97,7 @@ def build_artifact(
             **({LAYER_OUTPUTS: values} if values and decoder is None else {}),
             **(decoder.details if decoder else {}),
         },
-        notes=[*([SEVEN_BITS] if reduced else []), *([REQUANTIZED] if in_float else [])],
+        notes=[*([SEVEN_BITS] if reduced else []), *([REQUANTIZED] if in_float else []), *no_cache],
     )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from qx import Artifact, Context, Lengths, float_layers
-from qx_plugins.networks.decoder_graphs import ExportedDecoder, can_step, export_decoder
+from qx_plugins.networks.decoder_graphs import ExportedDecoder, find_decoder_graph
 from qx_plugins.recipes.exporting import explain_lowering, export_model
 from qx_plugins.recipes.graphs import OnnxModel
 from qx_plugins.recipes.layer_names import layers_of_graphs
@@ -55,7 +55,7 @@ def build_artifact(
 
     assert context.folder is not None
     in_float = float_layers(model, context)
-    decoder = export_decoder(model, context.lengths) if with_cache and can_step(model) else None
+    decoder, no_cache = find_decoder_graph(model, context.lengths) if with_cache else (None, ())
     converted, nodes = (
         _convert_decoder(decoder) if decoder else _convert(model, example_inputs, context.lengths)
     )
@@ -75,7 +75,7 @@ def build_artifact(
             **({LAYER_OUTPUTS: values} if values else {}),
             **(decoder.details if decoder else {}),
         },
-        notes=notes,
+        notes=(*notes, *no_cache),
     )
 
 
