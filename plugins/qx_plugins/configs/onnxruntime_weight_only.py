@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from qx import Artifact, Config, Context, Option, Weights, hookimpl
+from qx import Artifact, Config, Context, Option, Weights, float_layers, hookimpl
 from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.onnxruntime import CONVERTING
@@ -58,6 +58,7 @@ quantized_layers = layer_names.products
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from qx_plugins.recipes.group_sizes import describe_layers, undivided_layers
     from qx_plugins.runtimes.onnxruntime.converting import build_artifact
     from qx_plugins.runtimes.onnxruntime.weight_only import quantize_weights, uneven_groups
 
@@ -79,9 +80,10 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     artifact = build_artifact(model, example_inputs, context, quantize, reduces=False)
     if not padded:
         return artifact
-    note = (
-        f"groups of {size} do not divide the inputs of {', '.join(padded)}: the last group is padded with 0"
-    )
+    # A graph from a file has no layers with names: there the products are named.
+    layers = undivided_layers(model, size, float_layers(model, context))
+    shown = f"layer {describe_layers(layers)}" if layers else ", ".join(padded)
+    note = f"groups of {size} do not divide the inputs of {shown}: the last group is padded with 0"
     return evolve(artifact, notes=[*artifact.notes, note])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Config, Context, Option, Unsupported, hookimpl
+from qx import Artifact, Config, Context, Option, Unsupported, float_layers, hookimpl
 from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.openvino import CONVERTING
@@ -63,23 +63,19 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
                     **choice,
                 )
         except Unsupported as error:
-            raise Unsupported(f"{error}; groups of {size}{_undivided(model, size)}") from error
+            raise Unsupported(f"{error}; groups of {size}{_undivided(model, size, context)}") from error
 
     return build_artifact(model, example_inputs, context, compress)
 
 
-def _undivided(model: nn.Module, size: int) -> str:
+def _undivided(model: nn.Module, size: int, context: Context) -> str:
     """Return which layers have inputs that are no multiple of the size of a group; empty for none."""
-    from torch import nn
+    from qx_plugins.recipes.group_sizes import describe_layers, undivided_layers
 
-    inputs = {
-        name: (layer.in_features,) if isinstance(layer, nn.Linear) else (layer.input_size, layer.hidden_size)
-        for name, layer in model.named_modules()
-        if isinstance(layer, (nn.Linear, nn.RNNBase))
-    }
-    found = [
-        f"{name!r} ({' and '.join(map(str, sizes))} inputs)"
-        for name, sizes in inputs.items()
-        if any(inputs_of % size for inputs_of in sizes)
-    ]
-    return f" do not divide the inputs of layer {', '.join(found)}" if found else ""
+    layers = undivided_layers(model, size, float_layers(model, context))
+    if not layers:
+        return ""
+    return (
+        f" do not divide the inputs of layer {describe_layers(layers)}: choose a group_size that does, or "
+        f"leave these in float (float_layers)"
+    )

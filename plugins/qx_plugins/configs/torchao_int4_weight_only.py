@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from qx import Artifact, Config, Context, Option, Unsupported, float_layers, hookimpl
 from qx_plugins.recipes import prechecks
 from qx_plugins.runtimes import EXPORTING
@@ -66,7 +68,7 @@ def quantized_layers(model: nn.Module, context: Context) -> list[str]:
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from qx_plugins.recipes.bfloat16 import Bfloat16
-    from qx_plugins.recipes.linears import multiples, quantize_linears
+    from qx_plugins.recipes.linears import left_in_float, multiples, quantize_linears
 
     in_float = float_layers(model, context)
     expected = compute_references(model, example_inputs)
@@ -76,5 +78,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
         raise Unsupported(f"this version of torchao has no 4-bit weights for CPUs: {error}") from error
     size = context.options["group_size"]
     recipe = PrototypeInt4WeightOnlyConfig(group_size=size)
+    notes = left_in_float(model, in_float, multiples(size, OUTPUTS))
     model = quantize_linears(Bfloat16(model), recipe, in_float, multiples(size, OUTPUTS))
-    return build_package(model, example_inputs, context, expected)
+    artifact = build_package(model, example_inputs, context, expected)
+    return evolve(artifact, notes=[*artifact.notes, *notes])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from qx import Artifact, Config, Context, float_layers, hookimpl
 from qx_plugins.recipes import prechecks
 from qx_plugins.runtimes import EXPORTING
@@ -58,10 +60,12 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     from torchao.quantization import Int8WeightOnlyConfig
 
     from qx_plugins.recipes.bfloat16 import Bfloat16
-    from qx_plugins.recipes.linears import multiples, quantize_linears
+    from qx_plugins.recipes.linears import left_in_float, multiples, quantize_linears
 
     in_float = float_layers(model, context)
     expected = compute_references(model, example_inputs)
     # torch's kernel for int8 weights takes bfloat16 inputs: with fp32 it would unpack weights at each call.
+    notes = left_in_float(model, in_float, multiples(INPUTS))
     model = quantize_linears(Bfloat16(model), Int8WeightOnlyConfig(), in_float, multiples(INPUTS))
-    return build_package(model, example_inputs, context, expected, freezing=False)
+    artifact = build_package(model, example_inputs, context, expected, freezing=False)
+    return evolve(artifact, notes=[*artifact.notes, *notes])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from qx import one_line
+from qx import Unsupported, one_line
 from qx_plugins.networks.language_models import Scorer
 
 if TYPE_CHECKING:
@@ -143,6 +143,8 @@ class CachingTransformersDecoder(TransformersDecoder):
         try:
             with torch.no_grad():
                 shape = self._try_step()
+        except Unsupported as error:
+            return None, str(error)
         # An architecture that is not made for a cache may raise anything.
         except Exception as error:
             return None, one_line(error)
@@ -151,7 +153,7 @@ class CachingTransformersDecoder(TransformersDecoder):
         return shape, ""
 
     def _try_step(self) -> tuple[int, int, int]:
-        """Return the shape of the cache. Raises ``ValueError`` with the reason where ``step`` cannot be."""
+        """Return the shape of the cache. Raises ``Unsupported`` where ``step`` cannot be."""
         from qx_plugins.networks.hf_passed_cache import shape_of_cache
 
         device = next(self.parameters()).device
@@ -166,7 +168,7 @@ class CachingTransformersDecoder(TransformersDecoder):
         difference = (torch.cat([scores, rest], dim=1) - whole[:, [0, *range(FIRST - 1, TRIED)]]).abs().max()
         largest = SAME if whole.dtype == torch.float32 else SAME_IN_16_BITS
         if not difference <= largest * whole.abs().max():
-            raise ValueError("it says other things of a text that it reads in parts")
+            raise Unsupported("it says other things of a text that it reads in parts")
         return shape
 
 

@@ -12,6 +12,8 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
+from qx import Unsupported
+
 #: Layers of a cache that keep keys and values of each token. Those with a sliding window only forget what
 #: the mask of the model hides.
 KEEPING = (DynamicLayer, DynamicSlidingWindowLayer)
@@ -49,20 +51,20 @@ def passed_cache(settings: Any, past: Sequence[torch.Tensor]) -> Cache:
 def shape_of_cache(cache: Cache) -> tuple[int, int, int]:
     """Return the number of layers, of heads in each, and the width of a head, of a cache with tokens in it.
 
-    Raises ``ValueError`` where a layer keeps something else, or layers keep what differs in shape.
+    Raises ``Unsupported`` where a layer keeps something else, or layers keep what differs in shape.
     """
     shapes = set()
     for index, layer in enumerate(cache.layers):
         if type(layer) not in KEEPING:
-            raise ValueError(
+            raise Unsupported(
                 f"layer {index} of its cache is a {type(layer).__name__}, which keeps other things than "
                 f"keys and values of each token"
             )
         if not isinstance(layer.keys, torch.Tensor) or not layer.is_initialized:
-            raise ValueError(f"layer {index} has no keys and values of its own")
+            raise Unsupported(f"layer {index} has no keys and values of its own")
         shapes |= {tuple(layer.keys.shape), tuple(layer.values.shape)}
     if len(shapes) != 1:
         shown = " and ".join(f"{heads} x {width}" for _, heads, _, width in sorted(shapes)[:2])
-        raise ValueError(f"its keys and values differ in heads x width: {shown or 'none'}")
+        raise Unsupported(f"its keys and values differ in heads x width: {shown or 'none'}")
     ((_, heads, _, width),) = shapes
     return len(cache.layers), heads, width

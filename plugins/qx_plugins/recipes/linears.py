@@ -13,6 +13,8 @@ from qx_plugins.recipes.bfloat16 import unwrap
 from qx_plugins.recipes.tracing import check_layers
 
 Model = TypeVar("Model", bound=nn.Module)
+#: Most layers that a note names.
+SHOWN = 4
 
 
 @frozen
@@ -58,6 +60,20 @@ def supported_linears(model: nn.Module, kernel: Kernel = ANY) -> list[str]:
     """Return the names of the linear layers that the kernel supports."""
     layers = unwrap(model).named_modules()
     return [name for name, layer in layers if isinstance(layer, nn.Linear) and kernel.supports(layer)]
+
+
+def left_in_float(model: nn.Module, in_float: FloatLayers, kernel: Kernel) -> tuple[str, ...]:
+    """Return a note with the linear layers that the kernel does not support; empty where it supports all.
+
+    Layers that the user leaves in float are not in it. Call it before the model is quantized.
+    """
+    supported = {*supported_linears(model, kernel)}
+    left = [name for name in supported_linears(model) if name not in supported and name not in in_float]
+    if not left:
+        return ()
+    more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
+    shown = ", ".join(map(repr, left[:SHOWN]))
+    return (f"layer {shown}{more} left in float: the kernel takes nn.Linear {kernel.condition}",)
 
 
 def quantize_linears(model: Model, recipe: Any, in_float: FloatLayers, kernel: Kernel = ANY) -> Model:
