@@ -8,7 +8,8 @@ positions would take as long as a layer where one is enough.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import frozen
@@ -21,6 +22,11 @@ from qx_plugins.networks.language_models import Scorer
 from qx_plugins.recipes.bfloat16 import unwrap
 from qx_plugins.recipes.fidelity import Reference, run_model
 from qx_plugins.recipes.tracing import explain_errors
+
+if TYPE_CHECKING:
+    import numpy
+
+    from qx import Batch
 
 #: Numbers of tokens in the example: the batch, those that are read, those in the cache, those with scores.
 BATCH, READ, PAST, WANTED = 2, 5, 3, 4
@@ -149,6 +155,24 @@ def decoder_references(model: nn.Module, example: torch.Tensor) -> tuple[Referen
     read = run_model(graph, prompt)
     token = (tokens[:, -1:].contiguous(), torch.zeros(1, dtype=torch.int64), *read[1:])
     return Reference(prompt, read), Reference(token, run_model(graph, token))
+
+
+def graph_inputs(model: nn.Module, batches: Sequence[Batch]) -> list[list[numpy.ndarray]]:
+    """Return the inputs of a model's graph for each item of the batches, one item at a time.
+
+    The graph of a decoder takes the tokens, the positions with scores, which are all, and an empty cache.
+    """
+    items = [
+        [array[index : index + 1] for array in batch.inputs.values()]
+        for batch in batches
+        for index in range(len(next(iter(batch.inputs.values()))))
+    ]
+    if not can_step(model):
+        return items
+    decoder: Any = unwrap(model).decoder
+    layers, heads, width = decoder.cache_shape
+    empty = [torch.zeros(1, heads, 0, width, dtype=_cache_type(decoder)).numpy()] * (2 * layers)
+    return [[tokens, torch.arange(tokens.shape[1]).numpy(), *empty] for (tokens,) in items]
 
 
 def _cache_type(decoder: nn.Module) -> torch.dtype:

@@ -8,12 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from qx import Option
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from qx import Arrays, Batch
 
+#: Number of items by which configs correct rounded weights: a text of 512 tokens takes long, and says much.
+CORRECTION_ITEMS = Option(
+    name="calibration_n",
+    default=32,
+    minimum=1,
+    help="Items of the calibration data by which weights are corrected; unused without a correction.",
+)
 #: Attribute of a model that holds its calibration batches: no identifier, so the user's class cannot have it.
 _ATTRIBUTE = "calibration batches of qx"
 

@@ -18,7 +18,13 @@ from qx_plugins.recipes.exporting import explain_lowering, export_model
 from qx_plugins.recipes.graphs import OnnxModel
 from qx_plugins.recipes.layer_names import layers_of_graphs
 from qx_plugins.recipes.layer_values import LAYER_OUTPUTS
-from qx_plugins.runtimes.openvino.float_nodes import decoder_of, names_of, nodes_of, outputs_of_layers
+from qx_plugins.runtimes.openvino.float_nodes import (
+    decoder_of,
+    lookups_of,
+    names_of,
+    nodes_of,
+    outputs_of_layers,
+)
 
 if TYPE_CHECKING:
     import numpy
@@ -46,7 +52,8 @@ def build_artifact(
     """Convert the model, transform it, and write it.
 
     ``transform`` maps an ``openvino.Model`` to another, such as a quantized one, and receives the names of
-    the operators of layers that the option ``float_layers`` leaves in float, too. ``precision`` is the type
+    operators that stay in float, too: those of layers that the option ``float_layers`` names, and those that
+    look up tables which are no weights. ``precision`` is the type
     of arithmetic in layers that are not quantized. ``with_cache`` says whether a decoder becomes a graph with
     a cache. Raises ``Unsupported``.
     """
@@ -61,7 +68,7 @@ def build_artifact(
     )
     values: dict[str, str] = {}
     if transform is not None:
-        in_float_names = names_of(converted, nodes, in_float)
+        in_float_names = [*names_of(converted, nodes, in_float), *lookups_of(converted, nodes)]
         if nodes is not None and decoder is None:
             values = outputs_of_layers(converted, nodes, layers_of_graphs(model))
         converted = transform(converted, in_float_names)

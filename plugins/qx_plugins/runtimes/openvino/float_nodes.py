@@ -50,6 +50,21 @@ def names_of(model: Any, nodes: Mapping[str, fx.Node] | None, in_float: FloatLay
     return list(layers)
 
 
+def lookups_of(model: Any, nodes: Mapping[str, fx.Node] | None) -> list[str]:
+    """Return the names of operators that look constants up and are no embedding, such as rotary positions.
+
+    In an ONNX model it is not known which are embeddings: there are none.
+    """
+    return [
+        node.get_friendly_name()
+        for node in model.get_ordered_ops()
+        if nodes is not None
+        and node.get_type_name() == "Gather"
+        and (own := nodes.get(node.get_friendly_name().partition("/")[0])) is not None
+        and "embedding" not in str(own.target)
+    ]
+
+
 def outputs_of_layers(model: Any, nodes: Mapping[str, fx.Node], wanted: Sequence[str]) -> dict[str, str]:
     """Return the name of the operator that gives each layer's outputs, biases added, by the layer's name.
 
