@@ -94,7 +94,7 @@ def command() -> str:
     assert module is not None, "benchmarks are run by `python -m`"
     arguments = sys.argv[1:]
     words = [
-        "DIR" if previous in ("--data", "--built", "--before", "--work") else word
+        "DIR" if previous in ("--data", "--built", "--before", "--work", "--out") else word
         for previous, word in zip(["", *arguments], arguments, strict=False)
     ]
     return " ".join(["python", "-m", module.name, *words])

@@ -1,10 +1,11 @@
-"""How fast each config decodes, and how far that is from what the memory of this machine allows.
+"""How fast each config decodes, what it costs in perplexity, and how far it is from what the memory allows.
 
     python -m benchmarks.decoding
 
 runs ``stdlib_lm`` by the configs that keep its cache, at one and two threads, and writes
-``results/decoding.json``: milliseconds a token, bytes of the artifact, and the share of the time that reading
-these would take at the measured bandwidth. It takes some 15 minutes, and 5 with ``--quick``.
+``results/decoding.json``: milliseconds a token, perplexity, KL divergence, bytes of the artifact, and the
+share of the time that reading these would take at the measured bandwidth. It takes about two hours;
+``--threads 1 --eval-n 64 --budget 120`` half an hour.
 
 The bandwidth is that of reading an array by as many threads, once of the size of the artifact (which a cache
 of the processor may hold) and once of a size that no cache holds.
@@ -23,22 +24,32 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import HERE
+from benchmarks.common import keep
 
 CONFIGS = (
     "dynamic_int8",
     "bf16",
-    "onnxruntime_fp32",
     "onnxruntime_dynamic_int8",
     "onnxruntime_weight_only",
-    "openvino_fp32",
     "openvino_weight_only",
+    "inductor_bf16",
+    "torchao_int8_weight_only",
+    "torchao_int8_dynamic",
+    "torchao_int4_weight_only",
 )
-#: Options that are varied.
+#: Options that are varied. Corrections of 8 bits are refused, which takes no time.
 SETTINGS = (
     "onnxruntime_weight_only.bits=4,8",
+    "onnxruntime_weight_only.group_size=32,128",
+    "onnxruntime_weight_only.method=rtn,hqq,gptq",
     "openvino_weight_only.bits=4,8",
+    "openvino_weight_only.group_size=32,128",
+    "openvino_weight_only.correction=none,gptq",
+    "torchao_int4_weight_only.group_size=32,128",
 )
+METRICS = ("perplexity", "kl_divergence", "file_size", "decode_latency")
+#: Tokens of a document: one window, so that each is one item of the evaluation.
+TOKENS = 512
 THREADS = (1, 2)
 #: Bytes of an array that no cache holds, and repetitions of which the fastest counts.
 LARGE, REPEATS = 1 << 30, 7
@@ -58,13 +69,15 @@ def bandwidth(size: int, threads: int) -> float:
     return size / min(times)
 
 
-def run(threads: int, folder: Path, *, quick: bool, configs: tuple[str, ...] = CONFIGS) -> dict[str, Any]:
-    """Run the decoder at so many threads, and return the results."""
-    out = folder / str(threads)
-    words = [word for name in configs for word in ("-c", name)]
-    words += [word for text in SETTINGS if text.partition(".")[0] in configs for word in ("--set", text)]
-    command = ["run", "stdlib_lm", *words, "--threads", str(threads), "--out", str(out)]
-    subprocess.run([sys.executable, "-m", "qx", *command, *(["--quick"] if quick else [])], check=False)
+def run(threads: int, out: Path, configs: tuple[str, ...], further: tuple[str, ...]) -> dict[str, Any]:
+    """Run the decoder at so many threads, write the results into ``out``, and return them."""
+    settings = [text for text in SETTINGS if text.partition(".")[0] in configs]
+    command = ["run", "stdlib_lm", "--threads", str(threads), "--out", str(out), "-v"]
+    for option, words in (("-c", configs), ("-m", METRICS), ("--set", settings)):
+        command += [word for text in words for word in (option, text)]
+    command += ["--set", f"stdlib_lm.document_tokens={TOKENS}", *further]
+    print("qx", *command, flush=True)
+    subprocess.run([sys.executable, "-m", "qx", *command], check=False)
     content: dict[str, Any] = json.loads((out / "full_results.json").read_text(encoding="utf-8"))
     return content
 
@@ -88,7 +101,15 @@ def rows_of(results: dict[str, Any], threads: int) -> list[dict[str, Any]]:
                 "bytes": size["value"],
                 "share_of_bandwidth": least / seconds,
                 "speedup": (decode["vs_baseline"] or {}).get("value"),
-                "perplexity": values[cell, "perplexity"]["value"],
+                **{
+                    name: {
+                        "value": entry["value"],
+                        "interval": entry["ci"],
+                        "against_fp32": entry["vs_baseline"],
+                    }
+                    for name in ("perplexity", "kl_divergence")
+                    if (entry := values.get((cell, name)))
+                },
             }
         )
     return rows
@@ -97,27 +118,29 @@ def rows_of(results: dict[str, Any], threads: int) -> list[dict[str, Any]]:
 def main() -> None:
     """Measure, print a table, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a first look: few waves")
     parser.add_argument("--config", action="append", help="a config, in place of all (repeatable)")
+    parser.add_argument("--threads", action="append", type=int, help="in place of 1 and 2 (repeatable)")
+    parser.add_argument("--eval-n", help="documents that are evaluated (default: all 128)")
+    parser.add_argument("--budget", help="seconds for all launches (default: as qx has it)")
+    parser.add_argument("--out", type=Path, help="where the results of the runs stay (default: nowhere)")
     arguments = parser.parse_args()
-    configs = tuple(arguments.config or CONFIGS)
+    configs, threads = tuple(arguments.config or CONFIGS), tuple(arguments.threads or THREADS)
+    further = [("--eval-n", arguments.eval_n), ("--budget", arguments.budget)]
+    words = tuple(word for option, value in further if value for word in (option, value))
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for threads in THREADS:
-            results = run(threads, Path(folder), quick=arguments.quick, configs=configs)
-            rows += rows_of(results, threads)
-    large = {threads: bandwidth(LARGE, threads) for threads in THREADS}
+        for number in threads:
+            out = (arguments.out or Path(folder)) / str(number)
+            rows += rows_of(run(number, out, configs, words), number)
+    large = {number: bandwidth(LARGE, number) for number in threads}
     for row in rows:
         print(
             f"{row['cell']:60} {row['threads']} threads {row['milliseconds']:8.3f} ms "
             f"{row['bytes'] / 1e6:6.1f} MB {100 * row['share_of_bandwidth']:5.1f} % of the bandwidth"
         )
-    for threads, speed in large.items():
-        print(f"{threads} threads read {speed / 1e9:.1f} GB/s of a large array")
-    content = {"rows": rows, "bandwidth": large}
-    path = HERE / "results" / "decoding.json"
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    print(path)
+    for number, speed in large.items():
+        print(f"{number} threads read {speed / 1e9:.1f} GB/s of a large array")
+    keep("decoding", {"rows": rows, "bandwidth": large})
 
 
 if __name__ == "__main__":
