@@ -292,5 +292,7 @@ def _rotations(positions: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _rotated(heads: torch.Tensor, rotations: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
     cosines, sines = rotations
-    first, second = heads.chunk(2, dim=-1)
+    # Slices, since a split fixes the batch size where ExecuTorch lowers it.
+    half = heads.shape[-1] // 2
+    first, second = heads[..., :half], heads[..., half:]
     return heads * cosines + torch.cat([-second, first], dim=-1) * sines
