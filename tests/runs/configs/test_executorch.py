@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from any_runtime import (  # noqa: F401
@@ -27,10 +28,12 @@ from any_runtime import (  # noqa: F401
     test_unquantized_weights_count_as_such,
     test_what_is_quantized_runs_in_8_bits,
 )
-from runtimes import check_any_number_of_inputs, convert, ready
+from attrs import evolve
+from runtimes import answer, check_any_number_of_inputs, convert, imported_host, ready, served
+from test_weight_counts import read_by_its_loader
 from torch import nn
 
-from qx import Unsupported
+from qx import Context, Unsupported
 
 # The exporters warn of their own insides.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -70,3 +73,65 @@ def test_a_program_that_does_not_run_is_reported_with_its_first_layer(config: st
     """The runtime says 'internal error' and no more; the layer is found by lowering parts of the program."""
     with pytest.raises(Unsupported, match=r"^layer '(body\.\d|head)': ExecuTorch cannot run"):
         convert(config, Pooled().eval(), tmp_path)
+
+
+class Wide(nn.Module):
+    """Two layers on images whose inputs groups of 32 divide, and one whose inputs they do not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(768, 64), nn.ReLU(), nn.Linear(64, 40), nn.ReLU())
+        self.head = nn.Linear(40, 5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(images))
+
+
+@pytest.mark.parametrize("config", ready("executorch_weight_only"))
+def test_weights_of_4_bits_are_in_groups_and_layers_stay_in_float(config: str, tmp_path: Path) -> None:
+    """Layers that groups divide have 4 bits, unless they are named; the outputs are near to the model's."""
+    torch.manual_seed(0)
+    images = torch.randn(3, 3, 16, 16)
+    model = Wide().eval()
+    with torch.no_grad():
+        expected = model(images).numpy()
+    options = {"group_size": 32, "method": "rtn", "float_layers": "body.3"}
+    artifact = convert(config, model, tmp_path, options=options)
+    weights = read_by_its_loader(artifact).read_weights()
+    bits = {weight.elements: weight.bits for weight in weights.layers.values()}
+    assert bits == {768 * 64: 4, 64 * 40: 32, 40 * 5: 32}
+    assert weights.kernels == {"FullyConnected qbint4": 1, "FullyConnected fp32": 2}
+    error = np.abs(answer(served(artifact), images.numpy()) - expected).max()
+    assert 0 < error < 0.1 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("config", ready("executorch_weight_only"))
+def test_a_model_without_a_layer_of_whole_groups_is_refused(config: str) -> None:
+    """Before anything is built, and with the layer's size."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(40, 5))
+    context = Context(options={"group_size": 32, "method": "rtn", "float_layers": ""})
+    arguments = {"model": model, "example_inputs": (torch.zeros(1, 40),), "context": context}
+    with pytest.raises(Unsupported, match=r"no nn\.Linear with inputs in multiples of 32: .* has 40 inputs"):
+        imported_host().call(config, "check_model", **arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ready("executorch_weight_only"))
+def test_a_decoder_is_lowered_for_any_batch(config: str, tmp_path: Path) -> None:
+    """Its program gives what the model gives but for rounding, for one text and for several."""
+    from qx_plugins.language_outputs import LOG_LIKELIHOODS, LOGITS
+    from qx_plugins.networks.language_models import Scorer
+    from qx_plugins.networks.llama import LlamaDecoder, LlamaShape
+
+    torch.manual_seed(0)
+    shape = LlamaShape(vocabulary=64, positions=64, width=64, hidden=96, layers=1, heads=4, key_value_heads=2)
+    model = Scorer(LlamaDecoder(shape)).eval()
+    tokens = torch.randint(64, (3, 40))
+    with torch.no_grad():
+        expected = model(tokens)[LOGITS].numpy()
+    artifact = convert(config, model, tmp_path, (tokens[:1],), {"group_size": 32, "method": "rtn"})
+    subject = served(evolve(artifact, outputs=(LOGITS, LOG_LIKELIHOODS)))
+    for count in (1, 3):
+        native = subject.prepare({"tokens": tokens[:count].numpy()})
+        scores = subject.outputs(subject.call(native))[LOGITS]
+        assert np.abs(scores - expected[:count]).max() < 0.1 * np.abs(expected).max()
