@@ -27,6 +27,7 @@ CONFIGS: dict[str, dict[str, float]] = {
         "onnxruntime_weight_only": IN_4_BITS,
     },
     "openvino": {"openvino_fp32": EXACT},
+    "llama_cpp": {"llama_cpp_fp32": EXACT, "llama_cpp_weight_only": IN_4_BITS},
     "inductor": {"inductor_fp32": EXACT},
     "torchao": {},
 }
@@ -112,6 +113,7 @@ def _ready() -> list[Any]:
     present = {
         "onnxruntime": find_spec("onnxruntime") and find_spec("onnxscript"),
         "openvino": find_spec("openvino"),
+        "llama_cpp": find_spec("llama_cpp") and find_spec("gguf"),
         "inductor": has_compiler,
         "torchao": has_compiler and find_spec("torchao"),
     }
@@ -143,7 +145,7 @@ def test_a_graph_with_a_cache_says_what_the_model_says(name: str, largest: float
     assert max(report["prefill"], report["decode"]) < IN_PARTS.get(name, 1e-4)
     # Two layers, keys and values, two heads of 16 numbers; the token that is decoded is not in it yet.
     numbers = {length: size * 2 * 2 * 2 * 16 * (length - 1) for size, length in ((3, 40), (1, 33))}
-    width = 2 if report["cache_type"] == "bfloat16" else 4
+    width = 4 if report["cache_type"] == "float32" else 2
     assert [report[f"bytes_{length}"] for length in numbers] == [width * count for count in numbers.values()]
 
 
