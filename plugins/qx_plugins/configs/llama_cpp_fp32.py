@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes.prechecks import check_gguf
+from qx_plugins.recipes import prechecks
 from qx_plugins.runtimes.llama_cpp import CONVERTING
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def describe() -> Config:
     )
 
 
-check_model = check_gguf
+check_model = prechecks.check_gguf
 
 
 @hookimpl

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, Option, hookimpl
-from qx_plugins.recipes import layer_names
+from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.recipes.calibration import (
     CORRECTION_ITEMS,
     keep_calibration_batches,
     take_calibration_batches,
 )
-from qx_plugins.recipes.prechecks import check_gguf
 from qx_plugins.runtimes.llama_cpp import CONVERTING
 
 if TYPE_CHECKING:
@@ -45,6 +44,12 @@ def describe() -> Config:
                 help="Type of the numbers in the cache of keys and values.",
             ),
             Option(
+                name="flash_attention",
+                default="off",
+                choices=("off", "on"),
+                help="Whether attention goes block by block, which takes longer for one token on many CPUs.",
+            ),
+            Option(
                 name="correction",
                 default="none",
                 choices=("none", "importance_matrix"),
@@ -56,7 +61,7 @@ def describe() -> Config:
     )
 
 
-check_model = check_gguf
+check_model = prechecks.check_gguf
 quantized_layers = layer_names.layers_of_graphs
 
 
@@ -75,5 +80,6 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
         context,
         kind=str(context.options["type"]),
         cache=str(context.options["cache"]),
+        flash_attention=context.options["flash_attention"] == "on",
         batches=take_calibration_batches(model),
     )

@@ -45,11 +45,13 @@ def build_artifact(
     *,
     kind: str | None,
     cache: str,
+    flash_attention: bool = False,
     batches: Sequence[Batch] = (),
 ) -> Artifact:
     """Write a decoder in float32, or quantized to the type ``kind`` of llama.cpp.
 
-    ``cache`` is the type of the numbers in the cache of keys and values. With calibration ``batches`` weights
+    ``cache`` is the type of the numbers in the cache of keys and values. ``flash_attention`` has llama.cpp
+    attend block by block, in 16 bits. With calibration ``batches`` weights
     are rounded by how much the inputs count that they multiply. Raises ``Unsupported``.
     """
     assert context.folder is not None
@@ -78,8 +80,7 @@ def build_artifact(
                 "cache_shape": [shape.layers, shape.key_value_heads, shape.head_width],
                 "cache_type": cache,
             },
-            # It would round to 16 bits what is not quantized.
-            "flash_attention": kind is not None,
+            "flash_attention": flash_attention,
             "positions": shape.positions,
             "vocabulary": shape.vocabulary,
             "layers": {tensor.name: tensor.layer for tensor in description.tensors},

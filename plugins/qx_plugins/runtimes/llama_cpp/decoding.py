@@ -157,8 +157,9 @@ class LlamaCppSubject:
             parameters.n_threads = parameters.n_threads_batch = self._threads
             kind, _ = CACHE_TYPES[self._details["decoder"]["cache_type"]]
             parameters.type_k = parameters.type_v = kind
-            if not self._details["flash_attention"]:
-                parameters.flash_attn_type = self._library.LLAMA_FLASH_ATTN_TYPE_DISABLED
+            is_flash = self._details["flash_attention"]
+            names = ("LLAMA_FLASH_ATTN_TYPE_DISABLED", "LLAMA_FLASH_ATTN_TYPE_ENABLED")
+            parameters.flash_attn_type = getattr(self._library, names[is_flash])
             context = self._library.llama_init_from_model(self._model, parameters)
             if not context:
                 raise RuntimeError(f"llama.cpp cannot make a context for {texts} texts of {size} tokens")
