@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import sys
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -18,10 +20,17 @@ from qx.errors import UsageError
 from qx.foreign import one_line, to_line
 
 NAME = "ray"
+#: Why a machine cannot take part on which Ray runs in another environment than qx.
+WITHOUT_QX = (
+    "the Python that Ray runs there cannot import qx: start Ray in an environment with quant-explorer"
+)
 #: Forms of ``--executor``, in words for messages.
 FORMS = "local, ray, auto, ray://HOST:PORT"
 #: Longest cause of an error of Ray's in messages, in characters: its own are pages.
 MOST_CAUSE = 200
+#: Longest time of an attempt to reach the head, pause between two, and for how long it may not answer, in
+#: seconds.
+ATTEMPT_SECONDS, PAUSE_SECONDS, SILENT_SECONDS = 2.0, 0.5, 15.0
 #: Names of resources that every node has, and the beginning of those that Ray makes itself.
 _COMMON = frozenset({"CPU", "GPU", "memory", "object_store_memory"})
 _OWN = ("node:", "accelerator_type:", "ray.io/")
@@ -67,7 +76,15 @@ def connect(executor: str) -> RayTransport:
     except Exception as error:
         cause = to_line(one_line(error, MOST_CAUSE), MOST_CAUSE)
         raise UsageError(f"--executor {executor}: there is no cluster to be reached ({cause})") from error
-    return RayTransport(context)
+    return RayTransport(context, _head(ray))
+
+
+def _head(ray: Any) -> tuple[str, int] | None:
+    """Return host and port of the head, for a driver that is part of the cluster; None for others."""
+    if ray.util.client.ray.is_connected():
+        return None
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 @define
@@ -76,6 +93,8 @@ class RayTransport:
 
     #: What ``ray.init`` has returned.
     context: Any
+    #: Host and port of the head; None where Ray itself notices at once that it is gone.
+    head: tuple[str, int] | None = None
     _remote: Any = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -89,6 +108,7 @@ class RayTransport:
 
     def nodes(self) -> list[Node]:
         """Return the machines that are alive. Raises ``ClusterGone``."""
+        self._await_head()
         try:
             entries = _module().nodes()
         except Exception as error:
@@ -97,6 +117,7 @@ class RayTransport:
 
     def put(self, content: bytes) -> object:
         """Keep bytes in the object store, and return what refers to them."""
+        self._await_head()
         reference: object = _module().put(content)
         return reference
 
@@ -109,6 +130,7 @@ class RayTransport:
         cpus: int,
     ) -> object:
         """Begin a task on one of these machines, as soon as so many of its CPUs are free; return the task."""
+        self._await_head()
         options: dict[str, Any] = {"num_cpus": cpus}
         if len(nodes) == 1:
             strategies = import_module("ray.util.scheduling_strategies")
@@ -121,7 +143,7 @@ class RayTransport:
     def wait(self, task: object, seconds: float) -> Reply | None:
         """Return the result of a task; None if it is at work still after so many seconds.
 
-        Raises ``Lost``, and what the task has raised.
+        Raises ``Lost``, ``ClusterGone``, and what the task has raised.
         """
         ray = _module()
         exceptions = ray.exceptions
@@ -129,14 +151,36 @@ class RayTransport:
         try:
             reply = ray.get(task, timeout=seconds)
         except exceptions.GetTimeoutError:
+            self._await_head()
             return None
-        except exceptions.RayTaskError:
+        except exceptions.RayTaskError as error:
+            # The task itself cannot be read there.
+            if "No module named 'qx" in str(error):
+                raise Lost(WITHOUT_QX, _node_of(error)) from error
             raise
         except (exceptions.RayError, ConnectionError) as error:
             gone = (exceptions.NodeDiedError, exceptions.TaskUnschedulableError)
             raise Lost(_cause(error), _node_of(error), isinstance(error, gone)) from error
         assert isinstance(reply, Reply)
         return reply
+
+    def _await_head(self) -> None:
+        """Wait until the head answers. Raises ``ClusterGone`` where it does not for a while.
+
+        Without a head Ray's functions wait for it, and a minute after its death Ray ends this process without
+        a word of what was finished.
+        """
+        if self.head is None:
+            return
+        end = time.monotonic() + SILENT_SECONDS
+        while True:
+            try:
+                socket.create_connection(self.head, ATTEMPT_SECONDS).close()
+                return
+            except OSError as error:
+                if time.monotonic() > end:
+                    raise ClusterGone("its head does not answer") from error
+            time.sleep(PAUSE_SECONDS)
 
     def cancel(self, task: object) -> None:
         """End a task and all processes that it has started."""
