@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from qx.contract.records import Metric
-from qx.report.wording import Markup, count, listed, names_in_row
+from qx.report.wording import LONGEST, Markup, count, listed, names_in_row
 from qx.results import numbers
 from qx.results.columns import View
 from qx.results.constraints import judges_answers
@@ -108,6 +108,8 @@ def _advice(view: View, undecided: UndecidedResult, markup: Markup) -> str:
         )
     if undecided.seconds is None:
         return f"More seconds ({markup.name('--budget')}) may help, or {quieter}."
+    if undecided.seconds > LONGEST:
+        return f"More than a day of measuring would be needed: use {quieter}."
     measuring = view.results.run.measuring
     needed = _duration(undecided.seconds)
     spent = _duration(0.0 if measuring is None else measuring.seconds)

@@ -31,6 +31,8 @@ LAYERS_IN_A_SENTENCE, BITS_IN_A_SENTENCE = 5, 6
 
 #: Ratio of measuring time to budget above which measuring is said to have taken longer.
 LATE_RATIO = 1.2
+#: Longest measuring that is recommended, in seconds: of a longer one the machine will not be the same.
+LONGEST = 24 * 3600
 
 #: Headers of the columns that say whether a config is on the front.
 FRONT_COLUMNS = ("on the front", "resampled runs")
@@ -441,7 +443,12 @@ def measuring(view: View, markup: Markup) -> str:
         text += f", memory and start-up in {measuring.fresh_waves} of the waves"
     if (state := reached(view)) is not None:
         text += f"; the widest interval of a speedup is ±{numbers.significant(100 * state.widest, 2)} %"
-        if state.seconds is not None and measuring.ended_by == "budget":
+        if state.seconds is not None and measuring.ended_by == "budget" and state.seconds > LONGEST:
+            text += (
+                f". By the variances seen, more than a day of measuring would be needed to reach it: use a "
+                f"quieter machine (see {markup.name('qx doctor')}), or a wider {markup.name('--precision')}"
+            )
+        elif state.seconds is not None and measuring.ended_by == "budget":
             needed = budget_in_words(state.seconds)
             text += (
                 f". By the variances seen, about {needed} s of measuring would reach it "

@@ -246,6 +246,10 @@ def test_an_alarm_is_seen_before_the_table(builders: ModuleType) -> None:
             "Measuring ended with its budget of 60 s (the least number of waves took 212 s), before the",
         ),
         (
+            {"ended_by": "budget", "precision": 0.001, "seconds": 2e5},
+            "more than a day of measuring would be needed to reach it: use a quieter machine (see `qx doctor`)",
+        ),
+        (
             {"ended_by": "waves"},
             "Measuring ended after the least number of waves, since no speedup was measured in them: 6 waves",
         ),

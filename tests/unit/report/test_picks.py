@@ -41,6 +41,11 @@ def test_what_the_noise_hides_comes_first(builders: ModuleType) -> None:
         (239.6, {}, "About 240 s of measuring are needed (`--budget 240`; this run: 42 s)"),
         (1500.0, {}, "About 25 minutes of measuring are needed (`--budget 1500`; this run: 42 s)"),
         (36000.0, {}, "About 10 hours of measuring are needed (`--budget 36000`; this run: 42 s)"),
+        (
+            360000.0,
+            {},
+            "More than a day of measuring would be needed: use a quieter machine (see `qx doctor`)",
+        ),
         (99.0, {"ended_by": "precision"}, "(`--budget 99 --precision 0.005`; this run: 42 s)"),
         (99.0, {"quick": True}, "(`--budget 99` without `--quick`; this run: 42 s)"),
         (None, {}, "More seconds (`--budget`) may help, or a quieter machine"),
