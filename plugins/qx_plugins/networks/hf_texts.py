@@ -99,7 +99,10 @@ def _tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
 def _windows(
     documents: Sequence[Sequence[int]], window: int, stride: int, source: str, tokenizer: Any
 ) -> Data:
-    tokens, targets = window_arrays(documents, size=window, stride=stride)
+    try:
+        tokens, targets = window_arrays(documents, size=window, stride=stride)
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from error
     return Data(
         inputs={TOKENS: tokens},
         targets=targets,

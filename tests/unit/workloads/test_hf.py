@@ -460,8 +460,17 @@ def test_what_a_decoder_cannot_read_is_said_in_a_line(tmp_path: Path) -> None:
     count = len(hf_folders.WORDS)
     with pytest.raises(UsageError, match=rf"has {count} tokens, and the model's embedding 9: they do not"):
         load(small, table)
+    llama = hf_folders.llama(tmp_path / "llama")
     with pytest.raises(UsageError, match=r"own_model.tokens=999: the model has 128 positions"):
-        load(hf_folders.llama(tmp_path / "llama"), table, tokens=999)
+        load(llama, table, tokens=999)
+    (tmp_path / "empty.jsonl").write_text('{"text": ""}\n' * 2)
+    # This tokenizer puts tokens around a text otherwise, which would be a text of two.
+    tokenizer = json.loads((llama / "tokenizer.json").read_text())
+    (llama / "tokenizer.json").write_text(json.dumps({**tokenizer, "post_processor": None}))
+    with pytest.raises(
+        DataError, match=r"empty.jsonl: . documents: the text is too short for a window: 0 tok"
+    ):
+        load(llama, tmp_path / "empty.jsonl")
 
 
 def test_a_decoder_without_data_reads_drawn_tokens(tmp_path: Path) -> None:

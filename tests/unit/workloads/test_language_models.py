@@ -14,6 +14,7 @@ from qx_plugins.datasets import ngrams, stdlib_source
 from qx_plugins.datasets.texts import window_arrays, windows
 from qx_plugins.language_outputs import BYTES, COUNTED, DECODE, LOG_LIKELIHOODS, LOGITS, PREFILL
 from qx_plugins.loaders.torch_eager import DecoderSubject, subject_of
+from qx_plugins.networks.decoder_graphs import can_step, find_decoder_graph
 from qx_plugins.networks.language_models import Scorer, continue_greedily, find_decoder
 from qx_plugins.networks.llama import LlamaDecoder, LlamaShape
 from qx_plugins.networks.lm_training import train_decoder
@@ -145,6 +146,18 @@ def test_the_interface_is_found_in_what_configs_make() -> None:
     assert found.new_cache(1).keys.dtype == torch.bfloat16  # type: ignore[attr-defined]
     assert find_decoder(nn.Linear(2, 2)) is None
     assert not hasattr(subject_of(nn.Linear(2, 2)), "kinds")
+
+
+def test_a_decoder_without_a_step_is_read_as_a_whole_with_the_reason() -> None:
+    """In runtimes other than eager torch, where a note of the artifact has it; one with a step has none."""
+    plain = Scorer(nn.Sequential(nn.Embedding(8, 4), nn.Linear(4, 8)))
+    assert find_decoder_graph(plain, None) == (
+        None,
+        ("no cache, so texts are read as a whole: Sequential has no step(tokens, kept, *past)",),
+    )
+    assert not can_step(plain)
+    assert can_step(Scorer(LlamaDecoder(SHAPE)))
+    assert find_decoder_graph(nn.Linear(2, 2), None) == (None, ())
 
 
 # Windows ------------------------------------------------------------------------------------------
