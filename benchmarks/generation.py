@@ -130,16 +130,23 @@ def read_prompts(count: int = PROMPTS) -> list[np.ndarray]:
 # By qx --------------------------------------------------------------------------------------------
 
 
-def continue_by_qx(subject: Any) -> Continue:
-    """Return what continues a prompt by the calls that qx measures: one prompt, then single tokens."""
+def continue_by_qx(subject: Any, *, refills: bool) -> Continue:
+    """Return what continues a prompt by the calls that qx measures: one prompt, then single tokens.
+
+    The cache goes from one call to the next. Where it ``refills``, all tokens but the last are read at once
+    before each token, as they are where qx measures a token. Eager mode always does so.
+    """
     from qx_plugins.language_outputs import DECODE, LOGITS, PREFILL
 
     def continued(prompt: np.ndarray, count: int) -> np.ndarray:
-        text = prompt[np.newaxis]
+        text, result = prompt[np.newaxis], None
         for kind in [PREFILL, *[DECODE] * (count - 1)]:
             native = subject.prepare({"tokens": np.ascontiguousarray(text)})
+            if kind == DECODE and not refills and hasattr(subject, "continue_from"):
+                subject.continue_from(result, native)
             subject.reset(native, kind)
-            scores = subject.outputs(subject.kinds[kind](native))[LOGITS]
+            result = subject.kinds[kind](native)
+            scores = subject.outputs(result)[LOGITS]
             text = np.concatenate([text, scores.argmax(axis=-1)[:, np.newaxis]], axis=1)
         return np.asarray(text[0, len(prompt) :])
 
@@ -294,12 +301,14 @@ def compare(
     """
     by_hand = generated if built.artifact is None else continue_all(built.by_hand, prompts, count)
     subject = built.subject
-    by_qx = continue_all(continue_by_qx(subject), prompts, count)
+    by_qx = continue_all(continue_by_qx(subject, refills=False), prompts, count)
+    refilled = continue_all(continue_by_qx(subject, refills=True), prompts, count)
     return {
         "config": built.config,
         "prompts": len(prompts),
         "tokens": count,
         "same": _same(by_qx, by_hand),
+        "same_refilled": _same(refilled, by_hand),
         "same_as_generate": _same(by_qx, generated),
         "first_difference": min(_differences(by_qx, by_hand), default=None),
         "different_tokens": len(np.unique(by_qx)),
@@ -366,6 +375,7 @@ def main() -> None:
                 rows.append({"model": kind, **row})
                 print(
                     f"{kind:8}{entry.config:28}{row['same']:3} of {row['prompts']} prompts as by hand, "
+                    f"{row['same_refilled']:3} with a cache that is refilled, "
                     f"{row['same_as_generate']:3} as generate(), errors {row['largest_error']}",
                     file=sys.stderr,
                 )

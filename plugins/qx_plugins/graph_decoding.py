@@ -94,6 +94,14 @@ class GraphDecoderSubject(ABC):
             self._context = [self.copy(value) for value in self.run(native["context"])[1:]]
             self._read_from = native
 
+    def continue_from(self, outputs: Sequence[Any], native: Mapping[str, Any]) -> None:
+        """Take the cache that a call gave as the context of the token that ends an input.
+
+        ``outputs`` are those of a call that read all tokens of the input but the last.
+        """
+        self._context = [self.copy(value) for value in outputs[1:]]
+        self._read_from = native
+
     def call(self, native: Mapping[str, Any]) -> Any:
         """Read a text, and return its tokens with the scores after each."""
         return native["tokens"], self.run(native["call"])[0]
