@@ -92,17 +92,17 @@ def rows_of(results: dict[str, Any], threads: int) -> list[dict[str, Any]]:
         if result["control"] or not size:
             continue
         least = size["value"] / bandwidth(int(size["value"]), threads)
-        timed = decode and decode["value"] is not None
+        # Some runtimes keep no cache: there is no time of a token.
+        token = decode if decode is not None and decode["value"] is not None else None
         rows.append(
             {
                 "cell": cell,
                 "threads": threads,
-                # Some runtimes keep no cache.
-                "milliseconds": decode["value"] if timed else None,
-                "interval": decode["ci"] if timed else None,
+                "milliseconds": token["value"] if token else None,
+                "interval": token["ci"] if token else None,
                 "bytes": size["value"],
-                "share_of_bandwidth": 1000 * least / decode["value"] if timed else None,
-                "speedup": (decode["vs_baseline"] or {}).get("value") if timed else None,
+                "share_of_bandwidth": 1000 * least / token["value"] if token else None,
+                "speedup": (token["vs_baseline"] or {}).get("value") if token else None,
                 **{
                     name: {
                         "value": entry["value"],

@@ -78,7 +78,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     in_float = float_layers(model, context)
     size = int(context.options["group_size"])
     recipe = Int8DynamicActivationIntxWeightConfig(
-        weight_dtype=torch.int4,
+        weight_dtype=torch.int4,  # type: ignore[attr-defined, unused-ignore]
         weight_granularity=PerGroup(size),
         intx_choose_qparams_algorithm=METHODS[str(context.options["method"])],
     )
