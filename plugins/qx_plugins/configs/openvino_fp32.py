@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import prechecks
 from qx_plugins.runtimes import EXPORTING
-from qx_plugins.runtimes.openvino import CONVERTING
+from qx_plugins.runtimes.openvino import CACHE, CONVERTING
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +22,7 @@ def describe() -> Config:
         requires=CONVERTING,
         extra="openvino",
         imports=EXPORTING,
+        options=[CACHE],
         counterpart="fp32_baseline",
     )
 

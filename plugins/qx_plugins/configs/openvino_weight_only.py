@@ -13,7 +13,7 @@ from qx_plugins.recipes.calibration import (
     take_calibration_batches,
 )
 from qx_plugins.runtimes import EXPORTING
-from qx_plugins.runtimes.openvino import CONVERTING
+from qx_plugins.runtimes.openvino import CACHE, CONVERTING
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +58,7 @@ def describe() -> Config:
                 help="What NNCF makes up for of the rounding, by calibration items (4 bits).",
             ),
             CORRECTION_ITEMS,
+            CACHE,
         ),
         runtime_baseline="openvino_fp32",
     )

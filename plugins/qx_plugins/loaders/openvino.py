@@ -33,7 +33,10 @@ def load(artifact: Artifact, context: Context) -> Subject:
     path = artifact.folder / artifact.files[0]
     if "decoder" in artifact.details:
         from qx_plugins.runtimes.openvino.decoding import OpenVinoDecoderSubject
+        from qx_plugins.runtimes.openvino.stateful import StatefulDecoderSubject, is_stateful
 
+        if is_stateful(artifact.details):
+            return StatefulDecoderSubject(path, context.threads, artifact.details)
         return OpenVinoDecoderSubject(path, context.threads, artifact.details)
     return OpenVinoSubject(path, context.threads, artifact.details["precision"], artifact.outputs)
 

@@ -26,7 +26,7 @@ CONFIGS: dict[str, dict[str, float]] = {
         "onnxruntime_dynamic_int8": IN_8_BITS,
         "onnxruntime_weight_only": IN_4_BITS,
     },
-    "openvino": {"openvino_fp32": EXACT},
+    "openvino": {"openvino_fp32": EXACT, "openvino_fp32 cache=state": EXACT},
     "llama_cpp": {"llama_cpp_fp32": EXACT, "llama_cpp_weight_only": IN_4_BITS},
     "inductor": {"inductor_fp32": EXACT},
     "torchao": {},
@@ -51,7 +51,7 @@ BUILD = """
     from qx_plugins.networks.language_models import Scorer
     from qx_plugins.networks.llama import LlamaDecoder, LlamaShape
 
-    name, kind, folder = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
+    (name, *chosen), kind, folder = sys.argv[1].split(), sys.argv[2], pathlib.Path(sys.argv[3])
     torch.manual_seed(0)
     if kind == "plain":
         sizes = {"width": 64, "hidden": 96, "layers": 2, "heads": 4, "key_value_heads": 2}
@@ -79,6 +79,7 @@ BUILD = """
         last = model.decoder(tokens)[:, -1].numpy()
     plugin = import_module(f"qx_plugins.configs.{name}")
     options = {option.name: option.default for option in plugin.describe().options}
+    options |= dict(setting.split("=") for setting in chosen)
     context = Context(folder=folder, options=options)
     artifact = plugin.convert(model, (tokens[:1],), context)
     subject = import_module(f"qx_plugins.loaders.{artifact.loader}").load(artifact, context)

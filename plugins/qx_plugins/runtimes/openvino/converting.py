@@ -18,6 +18,7 @@ from qx_plugins.recipes.exporting import explain_lowering, export_model
 from qx_plugins.recipes.graphs import OnnxModel
 from qx_plugins.recipes.layer_names import layers_of_graphs
 from qx_plugins.recipes.layer_values import LAYER_OUTPUTS
+from qx_plugins.runtimes.openvino import CACHE
 from qx_plugins.runtimes.openvino.float_nodes import (
     decoder_of,
     lookups_of,
@@ -25,6 +26,7 @@ from qx_plugins.runtimes.openvino.float_nodes import (
     nodes_of,
     outputs_of_layers,
 )
+from qx_plugins.runtimes.openvino.stateful import make_stateful
 
 if TYPE_CHECKING:
     import numpy
@@ -72,6 +74,9 @@ def build_artifact(
         if nodes is not None and decoder is None:
             values = outputs_of_layers(converted, nodes, layers_of_graphs(model))
         converted = transform(converted, in_float_names)
+    is_stateful = decoder is not None and context.options.get(CACHE.name) == "state"
+    if is_stateful:
+        converted = make_stateful(converted)
     openvino.save_model(converted, context.folder / FILES[0], compress_to_fp16=False)
     return Artifact(
         folder=context.folder,
@@ -80,10 +85,16 @@ def build_artifact(
         details={
             "precision": precision,
             **({LAYER_OUTPUTS: values} if values else {}),
-            **(decoder.details if decoder else {}),
+            **(_decoder_details(decoder, is_stateful) if decoder else {}),
         },
         notes=(*notes, *no_cache),
     )
+
+
+def _decoder_details(decoder: ExportedDecoder, is_stateful: bool) -> dict[str, Any]:
+    """Return what the loader must know of a decoder."""
+    details = decoder.details
+    return {"decoder": {**details["decoder"], "state": True}} if is_stateful else details
 
 
 def _convert(
