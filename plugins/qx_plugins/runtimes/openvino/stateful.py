@@ -59,6 +59,18 @@ class StatefulDecoderSubject(OpenVinoDecoderSubject):
         super().__init__(path, threads, details)
         self._states = self._request.query_state()
 
+    def copy(self, value: Any) -> Any:
+        """Return a copy of a tensor in memory of its own, of whatever type its numbers are."""
+        import openvino
+
+        copied = openvino.Tensor(value.element_type, value.shape)
+        value.copy_to(copied)
+        return copied
+
+    def size(self, value: Any) -> int:
+        """Return the bytes of a tensor."""
+        return int(value.byte_size)
+
     def prepare(self, arrays: Arrays) -> Mapping[str, Any]:
         """Return the inputs of each kind of call, without a cache."""
         native = super().prepare(arrays)
