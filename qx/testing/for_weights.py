@@ -174,11 +174,11 @@ def _other_widths(bench: Bench, name: str) -> list[int]:
 
 
 def _built_with(bench: Bench, name: str, bits: int) -> Built | None:
-    """Return the artifact with a value of an option; None where it does not apply to this model."""
+    """Return the artifact with a value of an option; None where it refuses it, for this model or at all."""
     try:
         return bench.build(bench.entry, options={name: bits})
     except Failure as failure:
-        if failure.outcome == "unsupported":
+        if failure.outcome == "unsupported" or name in failure.cause:
             return None
         raise Failed(f"with {name}={bits}: {failure}") from failure
 
