@@ -301,14 +301,14 @@ def compare(
     """
     by_hand = generated if built.artifact is None else continue_all(built.by_hand, prompts, count)
     subject = built.subject
-    by_qx = continue_all(continue_by_qx(subject, refills=False), prompts, count)
-    refilled = continue_all(continue_by_qx(subject, refills=True), prompts, count)
+    by_qx = continue_all(continue_by_qx(subject, refills=True), prompts, count)
+    carried = continue_all(continue_by_qx(subject, refills=False), prompts, count)
     return {
         "config": built.config,
         "prompts": len(prompts),
         "tokens": count,
         "same": _same(by_qx, by_hand),
-        "same_refilled": _same(refilled, by_hand),
+        "same_carried": _same(carried, by_hand),
         "same_as_generate": _same(by_qx, generated),
         "first_difference": min(_differences(by_qx, by_hand), default=None),
         "different_tokens": len(np.unique(by_qx)),
@@ -375,7 +375,7 @@ def main() -> None:
                 rows.append({"model": kind, **row})
                 print(
                     f"{kind:8}{entry.config:28}{row['same']:3} of {row['prompts']} prompts as by hand, "
-                    f"{row['same_refilled']:3} with a cache that is refilled, "
+                    f"{row['same_carried']:3} with a cache that is carried on, "
                     f"{row['same_as_generate']:3} as generate(), errors {row['largest_error']}",
                     file=sys.stderr,
                 )

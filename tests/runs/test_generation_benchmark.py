@@ -55,7 +55,7 @@ def test_the_calls_of_qx_give_the_tokens_of_the_runtime_alone(kind: str, tmp_pat
     report = json.loads(done.stdout.splitlines()[-1])
     for name, row in zip(names, report["rows"], strict=True):
         assert (row["config"], row["prompts"], row["tokens"]) == (name, PROMPTS, TOKENS)
-        same = (row["same"], row["same_refilled"], row["same_as_generate"], row["first_difference"])
+        same = (row["same"], row["same_carried"], row["same_as_generate"], row["first_difference"])
         assert same == (PROMPTS, PROMPTS, PROMPTS, None)
         assert max(row["largest_error"].values()) < 1e-3
     assert report["wrong"]["same"] == 0
