@@ -455,6 +455,9 @@ def test_a_decoder_without_such_a_cache_says_why() -> None:
 
 def test_what_a_decoder_cannot_read_is_said_in_a_line(tmp_path: Path) -> None:
     """A tokenizer with more tokens than the embedding, and windows that are longer than the positions."""
+    import tokenizers
+    import transformers
+
     table = hf_folders.reviews(tmp_path / "reviews.csv")
     small = hf_folders.llama(tmp_path / "small", vocab_size=9)
     count = len(hf_folders.WORDS)
@@ -463,14 +466,15 @@ def test_what_a_decoder_cannot_read_is_said_in_a_line(tmp_path: Path) -> None:
     llama = hf_folders.llama(tmp_path / "llama")
     with pytest.raises(UsageError, match=r"own_model.tokens=999: the model has 128 positions"):
         load(llama, table, tokens=999)
-    (tmp_path / "empty.jsonl").write_text('{"text": ""}\n' * 2)
-    # This tokenizer puts tokens around a text otherwise, which would be a text of two.
-    tokenizer = json.loads((llama / "tokenizer.json").read_text())
-    (llama / "tokenizer.json").write_text(json.dumps({**tokenizer, "post_processor": None}))
+    # A tokenizer that puts nothing around a text, so that a text of a word is one token.
+    words = {word: place for place, word in enumerate(hf_folders.WORDS)}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]").save_pretrained(llama)
+    (tmp_path / "short.jsonl").write_text('{"text": "film"}\n' * 4)
     with pytest.raises(
-        DataError, match=r"empty.jsonl: . documents: the text is too short for a window: 0 tok"
+        DataError, match=r"short.jsonl: . documents: the text is too short for a window: 1 tokens; expected 2"
     ):
-        load(llama, tmp_path / "empty.jsonl")
+        load(llama, tmp_path / "short.jsonl")
 
 
 def test_a_decoder_without_data_reads_drawn_tokens(tmp_path: Path) -> None:
