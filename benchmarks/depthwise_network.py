@@ -66,9 +66,9 @@ class Excitation(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the images with each channel weighted, in their shape."""
         weights = self.gate(self.grow(self.relu(self.reduce(self.pool(images)))))
-        if self.multiply is None:
-            return images * weights
-        weighted: torch.Tensor = self.multiply.mul(images, weights)
+        weighted: torch.Tensor = (
+            images * weights if self.multiply is None else self.multiply.mul(images, weights)
+        )
         return weighted
 
 

@@ -57,12 +57,22 @@ def save_model(kind: str, folder: Path) -> None:
 
     torch.manual_seed(0)
     # Nothing ends a text, so that all are of one length.
-    common = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
-    small = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 8, "vocab_size": 4_096}
+    common: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    small: dict[str, Any] = {
+        "hidden_size": 128,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 8,
+        "vocab_size": 4_096,
+    }
+    model: Any
     if kind == "gpt2":
         model = transformers.GPT2LMHeadModel(transformers.GPT2Config(n_positions=512, **small, **common))
     elif kind == "qwen2":
-        sizes = {"intermediate_size": 256, "num_key_value_heads": 2, "max_position_embeddings": 512}
+        sizes: dict[str, Any] = {
+            "intermediate_size": 256,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 512,
+        }
         model = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**small, **sizes, **common))
     else:
         _trained_llama(common).save_pretrained(folder)
@@ -282,7 +292,7 @@ def build(folder: Path, config: str, place: Path) -> Built:
     """Build the decoder of a folder by a config, into a new folder."""
     from qx_plugins.networks.hf_models import make_transformers_model
 
-    model = make_transformers_model(f"hf:{folder}", Context(offline=True), {}).eval()
+    model: Any = make_transformers_model(f"hf:{folder}", Context(offline=True), {}).eval()
     if config == "fp32_baseline":
         return Built(config, model, None)
     place.mkdir(parents=True)

@@ -6,20 +6,22 @@ It imports transformers: import it inside functions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import torch
-from transformers import DynamicCache
-from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
 from qx import Unsupported
 
+#: The module of transformers that has its caches; its types leave open what layers keep.
+_caches: Any = import_module("transformers.cache_utils")
+
 #: Layers of a cache that keep keys and values of each token. Those with a sliding window only forget what
 #: the mask of the model hides.
-KEEPING = (DynamicLayer, DynamicSlidingWindowLayer)
+KEEPING = (_caches.DynamicLayer, _caches.DynamicSlidingWindowLayer)
 
 
-class PassedLayer(DynamicLayer):
+class PassedLayer(_caches.DynamicLayer):  # type: ignore[misc]
     """Keys and values of a layer, ``[batch, heads, tokens, head]``, of any number of tokens, also none.
 
     A layer with a sliding window keeps all tokens, too: what the window hides is left to the mask.
@@ -35,12 +37,14 @@ class PassedLayer(DynamicLayer):
         return self.keys.shape[-2]
 
 
-def passed_cache(settings: Any, past: Sequence[torch.Tensor]) -> Cache:
+def passed_cache(settings: Any, past: Sequence[torch.Tensor]) -> Any:
     """Return a cache of these keys and values of each layer in turn, for a model with these settings."""
-    kinds = [bool(getattr(layer, "is_sliding", False)) for layer in DynamicCache(config=settings).layers]
+    kinds = [
+        bool(getattr(layer, "is_sliding", False)) for layer in _caches.DynamicCache(config=settings).layers
+    ]
     count = len(past) // 2
     kinds += [False] * (count - len(kinds))
-    return Cache(
+    return _caches.Cache(
         layers=[
             PassedLayer(past[2 * index], past[2 * index + 1], is_sliding=kinds[index])
             for index in range(count)
@@ -48,7 +52,7 @@ def passed_cache(settings: Any, past: Sequence[torch.Tensor]) -> Cache:
     )
 
 
-def shape_of_cache(cache: Cache) -> tuple[int, int, int]:
+def shape_of_cache(cache: Any) -> tuple[int, int, int]:
     """Return the number of layers, of heads in each, and the width of a head, of a cache with tokens in it.
 
     Raises ``Unsupported`` where a layer keeps something else, or layers keep what differs in shape.
