@@ -247,7 +247,7 @@ def test_an_alarm_is_seen_before_the_table(builders: ModuleType) -> None:
         ),
         (
             {"ended_by": "budget", "precision": 0.001, "seconds": 2e5},
-            "more than a day of measuring would be needed to reach it: use a quieter machine (see `qx doctor`)",
+            "more than a day of measuring would be needed to reach it: use a quieter machine (see",
         ),
         (
             {"ended_by": "waves"},
