@@ -148,7 +148,7 @@ def test_layers_in_float_leave_the_others_as_they_are(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("runtime")
 def test_rows_that_no_block_divides_are_stored_in_another_type_and_named(tmp_path: Path) -> None:
-    """A K type has blocks of 256 weights."""
+    """A K type has blocks of 256 weights, and others have blocks of 32."""
     artifact = convert(make_scorer(width=256, hidden=96), tmp_path, type="q4_k_m")
     layers = ", ".join(f"decoder.layers.{number}.feed_forward.down" for number in range(3))
     assert all(note.startswith("rows of 96 weights are no multiple of 256") for note in artifact.notes)
@@ -156,6 +156,8 @@ def test_rows_that_no_block_divides_are_stored_in_another_type_and_named(tmp_pat
         layers.split(", ")
     )
     assert not convert(make_scorer(width=64), tmp_path / "other", type="q8_0").notes
+    (note,) = convert(make_scorer(hidden=80), tmp_path / "uneven", type="q8_0").notes
+    assert note.startswith("rows of 80 weights are no multiple of 32") and note.endswith(" in f16")
 
 
 @pytest.mark.usefixtures("runtime")

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from qx import Batch
 
 FILE = "model.gguf"
-#: Number of weights in a block of a K type, which a row must have a multiple of.
-K_BLOCK = 256
+#: Number of weights in a block of a K type and of others, which a row must have a multiple of.
+K_BLOCK, BLOCK = 256, 32
 #: Types of a file, by the names that llama.cpp's users know them by.
 TYPES: Mapping[str, int] = {
     "q4_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0,
@@ -207,17 +207,15 @@ def types_of(path: Path) -> dict[str, str]:
 
 
 def _other_types(description: Description, path: Path, kind: str) -> list[str]:
-    """Return a note about the layers whose rows a K type does not fit, and what they are stored in."""
-    if "_k" not in kind:
-        return []
-    types = types_of(path)
+    """Return a note about the layers whose rows a type's blocks do not fit, and what they are stored in."""
+    types, block = types_of(path), K_BLOCK if "_k" in kind else BLOCK
     other: dict[tuple[int, str], list[str]] = {}
     for tensor in description.matrices:
         inputs = tensor.values.shape[1]
-        if inputs % K_BLOCK and types[tensor.name] != "f32":
+        if inputs % block and types[tensor.name] != "f32":
             other.setdefault((inputs, types[tensor.name]), []).append(tensor.layer)
     return [
-        f"rows of {inputs} weights are no multiple of {K_BLOCK}, so llama.cpp stores {', '.join(layers)} in "
+        f"rows of {inputs} weights are no multiple of {block}, so llama.cpp stores {', '.join(layers)} in "
         f"{stored}"
         for (inputs, stored), layers in other.items()
     ]
