@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from qx import Artifact, Config, Context, Option, float_layers, hookimpl
 from qx_plugins.recipes import prechecks
 from qx_plugins.runtimes import EXPORTING
@@ -53,7 +55,7 @@ def describe() -> Config:
 def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> None:
     from qx_plugins.recipes.linears import check_linears, multiples
 
-    check_linears(model, multiples(GROUP_SIZES[0]))
+    check_linears(model, multiples(int(context.options.get("group_size", GROUP_SIZES[0]))))
     prechecks.check_export(model, example_inputs, context)
 
 
@@ -71,7 +73,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     from torchao.quantization.granularity import PerGroup
 
     from qx_plugins.recipes.exporting import export_model
-    from qx_plugins.recipes.linears import multiples, quantize_linears
+    from qx_plugins.recipes.linears import left_in_float, multiples, quantize_linears
     from qx_plugins.recipes.rewriting import rewrite_program
     from qx_plugins.runtimes.executorch.converting import MAX_BATCH, build_artifact
 
@@ -83,10 +85,13 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
         intx_choose_qparams_algorithm=METHODS[str(context.options["method"])],
     )
 
+    notes = left_in_float(model, in_float, multiples(size))
+
     def quantize(_program: ExportedProgram, _expected: Reference) -> nn.Module:
         quantized = quantize_linears(model, recipe, in_float, multiples(size))
         return (
             rewrite_program(export_model(quantized, example_inputs, MAX_BATCH, context.lengths)) or quantized
         )
 
-    return build_artifact(model, example_inputs, context, quantize)
+    artifact = build_artifact(model, example_inputs, context, quantize)
+    return evolve(artifact, notes=[*artifact.notes, *notes])

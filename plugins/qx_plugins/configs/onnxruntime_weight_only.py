@@ -85,7 +85,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     from qx_plugins.networks.decoder_graphs import graph_inputs
     from qx_plugins.recipes.group_sizes import describe_layers, undivided_layers
     from qx_plugins.runtimes.onnxruntime.converting import build_artifact
-    from qx_plugins.runtimes.onnxruntime.weight_only import quantize_weights, uneven_groups
+    from qx_plugins.runtimes.onnxruntime.weight_only import count_inputs, quantize_weights, uneven_groups
 
     _check_method(context)
     batches = take_calibration_batches(model)
@@ -102,7 +102,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
             bits=bits,
             group_size=size,
             method=method,
-            items=graph_inputs(model, batches) if method == "gptq" else [],
+            items=graph_inputs(model, batches, count_inputs(source)) if method == "gptq" else [],
             in_int8=context.options["arithmetic"] == "int8",
         )
 

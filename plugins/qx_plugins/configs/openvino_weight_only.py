@@ -86,7 +86,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
 
     _check_correction(context)
     corrections = _corrections(context)
-    items = graph_inputs(model, take_calibration_batches(model))
+    batches = take_calibration_batches(model)
     bits, size = int(context.options["bits"]), int(context.options["group_size"])
 
     def compress(converted: Any, in_float: list[str]) -> Any:
@@ -98,6 +98,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
             # Otherwise the embedding and the last layer would stay in 8 bits.
             choice = {"mode": modes.INT4_ASYM, "group_size": size, "all_layers": True, "ratio": 1.0}
         if corrections:
+            items = graph_inputs(model, batches, len(converted.inputs))
             choice |= {"dataset": nncf.Dataset(items), "subset_size": len(items)}
             choice |= dict.fromkeys(corrections, True)
         try:

@@ -157,17 +157,18 @@ def decoder_references(model: nn.Module, example: torch.Tensor) -> tuple[Referen
     return Reference(prompt, read), Reference(token, run_model(graph, token))
 
 
-def graph_inputs(model: nn.Module, batches: Sequence[Batch]) -> list[list[numpy.ndarray]]:
+def graph_inputs(model: nn.Module, batches: Sequence[Batch], count: int) -> list[list[numpy.ndarray]]:
     """Return the inputs of a model's graph for each item of the batches, one item at a time.
 
-    The graph of a decoder takes the tokens, the positions with scores, which are all, and an empty cache.
+    ``count`` is the number of inputs of the graph that was made. That of a decoder with a cache takes the
+    tokens, the positions with scores, which are all, and an empty cache; without one it takes the tokens.
     """
     items = [
         [array[index : index + 1] for array in batch.inputs.values()]
         for batch in batches
         for index in range(len(next(iter(batch.inputs.values()))))
     ]
-    if not can_step(model):
+    if not items or len(items[0]) == count:
         return items
     decoder: Any = unwrap(model).decoder
     layers, heads, width = decoder.cache_shape

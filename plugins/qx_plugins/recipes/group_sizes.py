@@ -6,9 +6,7 @@ from torch import nn
 
 from qx import FloatLayers
 from qx_plugins.recipes.bfloat16 import unwrap
-
-#: Most layers that a message names.
-SHOWN = 4
+from qx_plugins.recipes.naming import first_names
 
 
 def undivided_layers(model: nn.Module, size: int, in_float: FloatLayers) -> dict[str, tuple[int, ...]]:
@@ -26,6 +24,6 @@ def undivided_layers(model: nn.Module, size: int, in_float: FloatLayers) -> dict
 
 def describe_layers(layers: dict[str, tuple[int, ...]]) -> str:
     """Return the layers of ``undivided_layers`` as words, the first ones by name."""
-    shown = [f"{name!r} ({' and '.join(map(str, sizes))} inputs)" for name, sizes in layers.items()]
-    more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
-    return ", ".join(shown[:SHOWN]) + more
+    return first_names(
+        [f"{name!r} ({' and '.join(map(str, sizes))} inputs)" for name, sizes in layers.items()]
+    )

@@ -10,11 +10,10 @@ from torch import nn
 
 from qx import FloatLayers, Unsupported
 from qx_plugins.recipes.bfloat16 import unwrap
+from qx_plugins.recipes.naming import first_names
 from qx_plugins.recipes.tracing import check_layers
 
 Model = TypeVar("Model", bound=nn.Module)
-#: Most layers that a note names.
-SHOWN = 4
 
 
 @frozen
@@ -71,9 +70,8 @@ def left_in_float(model: nn.Module, in_float: FloatLayers, kernel: Kernel) -> tu
     left = [name for name in supported_linears(model) if name not in supported and name not in in_float]
     if not left:
         return ()
-    more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
-    shown = ", ".join(map(repr, left[:SHOWN]))
-    return (f"layer {shown}{more} left in float: the kernel takes nn.Linear {kernel.condition}",)
+    shown = first_names([*map(repr, left)])
+    return (f"layer {shown} left in float: the kernel takes nn.Linear {kernel.condition}",)
 
 
 def quantize_linears(model: Model, recipe: Any, in_float: FloatLayers, kernel: Kernel = ANY) -> Model:

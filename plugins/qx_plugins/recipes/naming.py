@@ -1,14 +1,27 @@
-"""Name a model by its content, so that what is exported of it is found again. It imports torch."""
+"""Name a model by its content, so that what is exported of it is found again, and layers in messages.
+
+It imports torch.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from qx import Lengths
+
+#: Most layers that a message names.
+SHOWN = 4
+
+
+def first_names(layers: Sequence[str]) -> str:
+    """Return the first names of layers as words, and how many there are more."""
+    more = f" and {len(layers) - SHOWN} more" if len(layers) > SHOWN else ""
+    return ", ".join(layers[:SHOWN]) + more
 
 
 def name_of_model(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 UNRELATED_ERRORS = (QxError, MemoryError, OSError, ImportError)
 #: Name, within its layer, of an observer or of fake quantization.
 _OBSERVER = "activation_post_process"
+#: What torch.export says of sizes that were to stay open, and which these are.
+_CONSTRAINTS = re.compile(r"^Constraints violated \(([^)]*)\)!")
 #: Start of torch's message that an operation has no kernel for tensors of a kind.
 _NO_KERNEL = re.compile(r"Could not run '(\S+)' with arguments from the '(\w+)' backend")
 
@@ -141,6 +143,9 @@ def _line(error: BaseException) -> str:
     if match := _NO_KERNEL.search(str(error)):
         operation, backend = match.groups()
         return f"{operation} has no kernel for {backend}"
+    if match := _CONSTRAINTS.search(str(error)):
+        sizes = match[1].replace(", ", " and ")
+        return f"the exported program would hold for single sizes alone where any are wanted ({sizes})"
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 

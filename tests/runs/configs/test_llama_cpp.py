@@ -147,6 +147,38 @@ def test_layers_in_float_leave_the_others_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("runtime")
+@pytest.mark.parametrize("name", ["lm_head", "model.embed_tokens"])
+def test_a_shared_table_stays_in_float_by_either_name(name: str, tmp_path: Path) -> None:
+    """The last layer of a tied model is the table of tokens, and the file has it once."""
+    from qx_plugins.runtimes.llama_cpp.converting import types_of
+
+    model = make_transformers("Llama", tie_word_embeddings=True)
+    artifact = convert(model, tmp_path, type="q8_0", float_layers=f"decoder.model.{name}")
+    types = types_of(artifact.folder / artifact.files[0])
+    assert "output.weight" not in types
+    assert (types["token_embd.weight"], types["blk.0.attn_q.weight"]) == ("f32", "q8_0")
+
+
+@pytest.mark.usefixtures("runtime")
+def test_a_context_is_as_long_as_what_is_read(tmp_path: Path) -> None:
+    """And grows where needed: a cache for all positions of a model may take gigabytes for each text."""
+    model = make_transformers("Qwen2", max_position_embeddings=1 << 20)
+    subject = serve(convert(model, tmp_path))
+    for length in (33, 40, 34):
+        tokens = draw(2, length)
+        with torch.no_grad():
+            last = model.decoder(tokens)[:, -1]
+        native = subject.prepare({"tokens": tokens.numpy()})
+        for call in (DECODE, PREFILL, DECODE):
+            subject.reset(native, call)
+            assert error(subject.outputs(subject.kinds[call](native))[LOGITS], last) < 1e-4
+    assert [(texts, length) for texts, (_, length) in subject._contexts.items()] == [(2, 40)]
+    many = subject.prepare({"tokens": draw(1000, 8).numpy()})
+    with pytest.raises(RuntimeError, match="reads at most 256 texts at once, not 1000"):
+        subject.reset(many, PREFILL)
+
+
+@pytest.mark.usefixtures("runtime")
 def test_rows_that_no_block_divides_are_stored_in_another_type_and_named(tmp_path: Path) -> None:
     """A K type has blocks of 256 weights, and others have blocks of 32."""
     artifact = convert(make_scorer(width=256, hidden=96), tmp_path, type="q4_k_m")
@@ -216,5 +248,7 @@ def test_what_llama_cpp_does_not_compute_is_refused_before_anything_is_built() -
     scaled = {"rope_type": "linear", "factor": 2.0, "rope_theta": 10_000.0}
     assert refusal(make_transformers("Llama", rope_parameters=scaled)).endswith("since positions are scaled")
     assert "the activation function is gelu" in refusal(make_transformers("Llama", hidden_act="gelu"))
+    wide = make_transformers("Qwen2", head_dim=32)
+    assert refusal(wide).endswith("share its width, and 4 of 32 are not 64")
     assert "this is Gemma" in refusal(make_transformers("Gemma", head_dim=16))
     llama_cpp_fp32.check_model(make_scorer())

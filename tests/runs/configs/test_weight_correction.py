@@ -144,3 +144,27 @@ def test_tables_that_are_no_weights_stay_in_float(config: str, tmp_path: Path) -
     # 64 positions, heads of 16 numbers; 64 tokens in 2 groups of 32.
     assert ((64, 16), "f32") in kinds
     assert ((64, 2, 32), "u4") in kinds
+
+
+@pytest.mark.parametrize("config", ready(ONNX, OPENVINO))
+def test_a_decoder_without_a_cache_in_its_graph_is_corrected_by_its_tokens_alone(
+    config: str, tmp_path: Path
+) -> None:
+    """Where no graph passes the cache on, the graph takes texts and nothing else, and a note says why."""
+    transformers = pytest.importorskip("transformers", reason="the extra hf installs transformers")
+    from qx_plugins.networks.hf_decoders import make_decoder
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 64, "max_position_embeddings": 64, "hidden_size": 64, "num_layers": 1}
+    kinds = {"num_heads": 2, "intermediate_size": 64, "attention_types": [[["global"], 1]]}
+    model = make_decoder(transformers.GPTNeoForCausalLM(transformers.GPTNeoConfig(**sizes, **kinds))).eval()
+    host, ((plain, ((changed, _), *_))) = imported_host(), WAYS[config]
+    batches = [Batch(inputs={TOKENS: _tokens(0, 4)})]
+    model = host.call(config, "calibrate", model=model, batches=batches, context=Context())
+    context = Context(folder=tmp_path, options={**SHARED, "float_layers": "", **plain, **changed})
+    example = (torch.from_numpy(_tokens(2, 1)),)
+    artifact = host.call(config, "convert", model=model, example_inputs=example, context=context)
+    assert "decoder" not in artifact.details
+    (note,) = [note for note in artifact.notes if "no cache" in note]
+    assert "would hold for single sizes alone" in note
+    assert "TORCH_LOGS" not in note

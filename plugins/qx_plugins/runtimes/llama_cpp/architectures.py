@@ -74,8 +74,8 @@ class Tensor:
 
     #: Name in llama.cpp, such as ``blk.0.attn_q.weight``.
     name: str
-    #: Name of the model's module that it belongs to.
-    layer: str
+    #: Names of the model's modules that it belongs to: several where they share it.
+    layers: tuple[str, ...]
     values: torch.Tensor
 
 
@@ -138,6 +138,12 @@ def _describe_transformers(model: nn.Module) -> Description:
     if reasons := [reason for reason, applies in found.items() if applies]:
         raise Unsupported(f"{kind} is not written for llama.cpp, since {' and '.join(reasons)}")
     heads = config.num_attention_heads
+    head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    if ARCHITECTURES[kind] == "qwen2" and head_width * heads != config.hidden_size:
+        raise Unsupported(
+            f"llama.cpp wants heads of {kind} to share its width, and {heads} of {head_width} are not "
+            f"{config.hidden_size}"
+        )
     shape = Shape(
         architecture=ARCHITECTURES[kind],
         vocabulary=config.vocab_size,
@@ -147,7 +153,7 @@ def _describe_transformers(model: nn.Module) -> Description:
         layers=config.num_hidden_layers,
         heads=heads,
         key_value_heads=config.num_key_value_heads,
-        head_width=getattr(config, "head_dim", None) or config.hidden_size // heads,
+        head_width=head_width,
         epsilon=config.rms_norm_eps,
         rotary_base=float(rotary.get("rope_theta") or 10_000.0),
     )
@@ -174,20 +180,20 @@ def _names(ends: Mapping[str, str], blocks: str, layers: Mapping[str, str], coun
 
 def _tensors(model: nn.Module, prefix: str, names: Mapping[str, str], shape: Shape) -> Iterator[Tensor]:
     """Yield the parameters of a decoder, in float32. Raises ``Unsupported`` for one without a name."""
-    seen: set[int] = set()
-    for name, parameter in model.named_parameters():
-        layer, _, kind = name.rpartition(".")
+    owners: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        layer = name.rpartition(".")[0]
         if layer not in names:
             raise Unsupported(f"llama.cpp has no place for {prefix}.{name}")
-        # A last layer that shares the table of the first has no tensor of its own in a file.
-        if id(parameter) in seen:
-            continue
-        seen.add(id(parameter))
+        owners.setdefault(id(parameter), []).append(f"{prefix}.{layer}")
+    # A last layer that shares the table of the first has no tensor of its own in a file.
+    for name, parameter in model.named_parameters():
+        layer, _, kind = name.rpartition(".")
         values = parameter.detach().float()
         other = names[layer]
         if shape.architecture == "llama" and other.endswith(("attn_q", "attn_k")):
             values = _with_pairs_side_by_side(values, shape.head_width)
-        yield Tensor(name=f"{other}.{kind}", layer=f"{prefix}.{layer}", values=values)
+        yield Tensor(name=f"{other}.{kind}", layers=tuple(owners[id(parameter)]), values=values)
 
 
 def _with_pairs_side_by_side(rows: torch.Tensor, head_width: int) -> torch.Tensor:

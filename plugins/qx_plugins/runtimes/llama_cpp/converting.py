@@ -18,6 +18,7 @@ from torch import nn
 
 from qx import Artifact, Context, Unsupported, float_layers
 from qx_plugins.recipes.calibration import observe
+from qx_plugins.recipes.naming import first_names
 from qx_plugins.runtimes.llama_cpp import logs
 from qx_plugins.runtimes.llama_cpp.architectures import Description, describe_decoder
 
@@ -65,7 +66,11 @@ def build_artifact(
         in_float = float_layers(model, context)
         plain = context.folder / "float32.gguf"
         write_file(description, plain)
-        kept = [tensor.name for tensor in description.matrices if tensor.layer in in_float]
+        kept = [
+            tensor.name
+            for tensor in description.matrices
+            if any(layer in in_float for layer in tensor.layers)
+        ]
         importance = input_importance(model, description, batches)
         quantize_file(plain, target, kind, kept, importance)
         plain.unlink()
@@ -83,7 +88,6 @@ def build_artifact(
             "flash_attention": flash_attention,
             "positions": shape.positions,
             "vocabulary": shape.vocabulary,
-            "layers": {tensor.name: tensor.layer for tensor in description.tensors},
         },
         notes=tuple(notes),
     )
@@ -145,9 +149,10 @@ def quantize_file(
         parameters.tt_overrides = _overrides(types)
     if importance:
         parameters.imatrix = _importance_array(importance)
+    logs.forget()
     code = llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), parameters)
     if code != 0:
-        raise Unsupported(f"llama.cpp cannot quantize the decoder to {kind}: {logs.last_line()}")
+        raise Unsupported(f"llama.cpp cannot quantize the decoder to {kind}: {logs.reason()}")
 
 
 def _overrides(types: Mapping[str, int]) -> Any:
@@ -176,7 +181,7 @@ def input_importance(
     """
     if not batches:
         return {}
-    names = {tensor.layer: tensor.name for tensor in description.matrices}
+    names = {layer: tensor.name for tensor in description.matrices for layer in tensor.layers}
     sums: dict[str, torch.Tensor] = {}
     counts: dict[str, int] = {}
 
@@ -213,9 +218,9 @@ def _other_types(description: Description, path: Path, kind: str) -> list[str]:
     for tensor in description.matrices:
         inputs = tensor.values.shape[1]
         if inputs % block and types[tensor.name] != "f32":
-            other.setdefault((inputs, types[tensor.name]), []).append(tensor.layer)
+            other.setdefault((inputs, types[tensor.name]), []).append(tensor.layers[0])
     return [
-        f"rows of {inputs} weights are no multiple of {block}, so llama.cpp stores {', '.join(layers)} in "
+        f"rows of {inputs} weights are no multiple of {block}, so llama.cpp stores {first_names(layers)} in "
         f"{stored}"
         for (inputs, stored), layers in other.items()
     ]

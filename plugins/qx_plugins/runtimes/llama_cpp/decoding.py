@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
     from qx import Arrays
 
+#: The kind of call that all subjects have.
+CALL = "call"
+#: llama.cpp makes the part of a context that a text has a multiple of so many tokens.
+CONTEXT_STEP = 256
 #: Numbers of the types that a cache may have, in llama.cpp, and their bytes.
 CACHE_TYPES = {"float32": (0, 4), "float16": (1, 2)}
 
@@ -53,15 +57,16 @@ class LlamaCppSubject:
         from qx_plugins.runtimes.llama_cpp import logs
 
         logs.silence()
+        logs.forget()
         llama_cpp.llama_backend_init()
         parameters = llama_cpp.llama_model_default_params()
-        self._library, self._threads = llama_cpp, threads
+        self._library, self._logs, self._threads = llama_cpp, logs, threads
         self._details = details
         self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
         if not self._model:
-            raise RuntimeError(f"llama.cpp cannot read {path.name}: {logs.last_line()}")
-        #: Contexts by the number of texts.
-        self._contexts: dict[int, Any] = {}
+            raise RuntimeError(f"llama.cpp cannot read {path.name}: {logs.reason()}")
+        #: Contexts with their lengths, by the number of texts.
+        self._contexts: dict[int, tuple[Any, int]] = {}
         #: What the context holds that was laid down for single tokens: the inputs, or None.
         self._read_from: object = None
         self._held = 0
@@ -79,11 +84,9 @@ class LlamaCppSubject:
         return int(2 * layers * heads * width * size * self._held)
 
     def prepare(self, arrays: Arrays) -> Mapping[str, Any]:
-        """Return the inputs of each kind of call, and make a context for so many texts."""
+        """Return the inputs of each kind of call. Texts of a ``call`` are read one after another."""
         (tokens,) = arrays.values()
-        texts, length = tokens.shape
-        for count in {1, texts}:
-            self._context(count)
+        length = tokens.shape[1]
         return {
             "tokens": tokens,
             "call": [Tokens(text[None], 0, "all") for text in tokens],
@@ -95,7 +98,9 @@ class LlamaCppSubject:
     def reset(self, native: Mapping[str, Any], kind: str) -> None:
         """Empty the cache; before a token is decoded, have it hold the tokens before that one."""
         texts, length = native["tokens"].shape
-        context = self._context(texts)
+        if kind == CALL:
+            return
+        context = self._context(texts, length)
         memory = self._library.llama_get_memory(context)
         if kind != DECODE:
             self._clear(context)
@@ -111,7 +116,8 @@ class LlamaCppSubject:
         """Read each text, and return the tokens with the scores after each, until the next call."""
         import numpy as np
 
-        context, texts = self._context(1), native["tokens"]
+        texts = native["tokens"]
+        context = self._context(1, texts.shape[1])
         scores = []
         for tokens in native["call"]:
             self._clear(context)
@@ -142,29 +148,42 @@ class LlamaCppSubject:
     def _scores_of(self, native: Mapping[str, Any], kind: str) -> list[np.ndarray]:
         import numpy as np
 
-        context, tokens = self._context(len(native["tokens"])), native[kind]
+        context, tokens = self._context(*native["tokens"].shape), native[kind]
         self._decode(context, tokens)
         values = (self._library.llama_get_logits_ith(context, place) for place in tokens.last)
         return [np.ctypeslib.as_array(one, (self._details["vocabulary"],)).copy() for one in values]
 
-    def _context(self, texts: int) -> Any:
-        """Return the context for so many texts, each as long as the model has positions."""
-        if texts not in self._contexts:
-            parameters = self._library.llama_context_default_params()
-            size = texts * self._details["positions"]
-            parameters.n_ctx = parameters.n_batch = size
-            parameters.n_seq_max = texts
-            parameters.n_threads = parameters.n_threads_batch = self._threads
-            kind, _ = CACHE_TYPES[self._details["decoder"]["cache_type"]]
-            parameters.type_k = parameters.type_v = kind
-            is_flash = self._details["flash_attention"]
-            names = ("LLAMA_FLASH_ATTN_TYPE_DISABLED", "LLAMA_FLASH_ATTN_TYPE_ENABLED")
-            parameters.flash_attn_type = getattr(self._library, names[is_flash])
-            context = self._library.llama_init_from_model(self._model, parameters)
-            if not context:
-                raise RuntimeError(f"llama.cpp cannot make a context for {texts} texts of {size} tokens")
-            self._contexts[texts] = context
-        return self._contexts[texts]
+    def _context(self, texts: int, length: int) -> Any:
+        """Return a context for so many texts of this length, or longer ones that were read before."""
+        context, longest = self._contexts.get(texts, (None, 0))
+        if length > longest:
+            if context is not None:
+                self._library.llama_free(context)
+                self._read_from = None
+            self._contexts[texts] = self._make_context(texts, length), length
+        return self._contexts[texts][0]
+
+    def _make_context(self, texts: int, length: int) -> Any:
+        most = self._library.llama_max_parallel_sequences()
+        if texts > most:
+            raise RuntimeError(f"llama.cpp reads at most {most} texts at once, not {texts}")
+        parameters = self._library.llama_context_default_params()
+        # It divides the context among the texts, in multiples of this size.
+        parameters.n_ctx = texts * -(-length // CONTEXT_STEP) * CONTEXT_STEP
+        parameters.n_batch = texts * length
+        parameters.n_seq_max = texts
+        parameters.n_threads = parameters.n_threads_batch = self._threads
+        kind, _ = CACHE_TYPES[self._details["decoder"]["cache_type"]]
+        parameters.type_k = parameters.type_v = kind
+        names = ("LLAMA_FLASH_ATTN_TYPE_DISABLED", "LLAMA_FLASH_ATTN_TYPE_ENABLED")
+        parameters.flash_attn_type = getattr(self._library, names[self._details["flash_attention"]])
+        self._logs.forget()
+        context = self._library.llama_init_from_model(self._model, parameters)
+        if not context:
+            raise RuntimeError(
+                f"llama.cpp cannot make a context for {texts} texts of {length} tokens: {self._logs.reason()}"
+            )
+        return context
 
     def _clear(self, context: Any) -> None:
         self._read_from = None
@@ -173,4 +192,4 @@ class LlamaCppSubject:
     def _decode(self, context: Any, tokens: Tokens) -> None:
         code = self._library.llama_decode(context, tokens.native)
         if code != 0:
-            raise RuntimeError(f"llama.cpp failed with code {code}")
+            raise RuntimeError(f"llama.cpp failed with code {code}: {self._logs.reason()}")

@@ -1,4 +1,4 @@
-"""What llama.cpp says, of which only the last error is kept: it writes hundreds of lines about a file."""
+"""What llama.cpp says, of which only the first error is kept: it writes hundreds of lines about a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _errors: list[str] = []
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
 def _keep_error(level: int, text: bytes, _data: Any) -> None:
     if level == ERROR and (line := text.decode(errors="replace").strip()):
-        _errors[:] = [line]
+        _errors.append(line)
 
 
 def silence() -> None:
@@ -22,6 +22,11 @@ def silence() -> None:
     llama_cpp.llama_log_set(_keep_error, None)
 
 
-def last_line() -> str:
-    """Return the last error; a few words where there was none."""
-    return _errors[-1] if _errors else "it gives no reason"
+def forget() -> None:
+    """Forget the errors so far, before something is tried."""
+    _errors.clear()
+
+
+def reason() -> str:
+    """Return the first error since ``forget``; a few words where there was none. Later ones say less."""
+    return _errors[0] if _errors else "it gives no reason"

@@ -117,6 +117,11 @@ def _second_moments(
     return sums
 
 
+def count_inputs(path: Path) -> int:
+    """Return the number of inputs of a graph."""
+    return len(onnx.load(path, load_external_data=False).graph.input)
+
+
 def uneven_groups(path: Path, size: int, in_float: list[str]) -> list[str]:
     """Return the products whose matrices have a number of inputs that groups of this size do not divide."""
     graph = onnx.load(path, load_external_data=False).graph
