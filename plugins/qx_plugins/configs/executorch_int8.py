@@ -25,7 +25,7 @@ def describe() -> Config:
     return Config(
         name="executorch_int8",
         summary="Static int8, calibrated, one scale for each output channel; ExecuTorch with XNNPACK.",
-        requires=(*CONVERTING, "torchao>=0.14"),
+        requires=(*CONVERTING, "torchao>=0.18"),
         extra="executorch",
         imports=EXPORTING,
         calibration=True,
