@@ -51,8 +51,8 @@ def run(job: DataJob, channel: Channel) -> None:
         test = evolve(test, targets={})
     if (named := max(job.named_counts, default=0)) > len(train):
         raise UsageError(
-            f"{named} calibration images are asked for, but {workload.name} has {len(train)} training "
-            f"items: give --calibration-n {len(train)} or fewer"
+            f"{named} calibration items are asked for, but {workload.name} has {len(train)} training "
+            f"items: give --calibration-n, or the option calibration_n of a config, {len(train)} or fewer"
         )
     channel.stage("select")
     home = Path(job.cache) / SPLITS

@@ -72,7 +72,7 @@ def test_a_workload_asked_for_is_not_replaced(qx: Qx, tmp_path: Path, asked: tup
     [
         (["--calibration-n", "0"], ["--calibration-n", "at least 1", "0"]),
         (["--data", "nowhere"], ["--data nowhere", "does not exist", "leave it out"]),
-        (["--calibration-n", "301"], ["301 calibration images are asked for", "toy has 300 training items"]),
+        (["--calibration-n", "301"], ["301 calibration items are asked for", "toy has 300 training items"]),
         (["--batch-size", "0"], ["--batch-size", "at least 1", "0"]),
         (["--batch-size", "4", "--batch-size", "-1"], ["--batch-size", "at least 1", "-1"]),
         (["--batch-size", "four"], ["--batch-size", "invalid int value: 'four'"]),

@@ -221,7 +221,7 @@ def test_the_baseline_may_have_options(qx: Qx, toy: Any, plugins: list[str], wri
         (["accuracy.times=2"], ["metric accuracy is not used here (used are: echo_block)"]),
         (["fp32_baseline.bits=2"], ["plugin 'fp32_baseline'", "is left out"]),
         (["torch_eager.bits=2"], ["torch_eager is a loader; only options of configs, metrics and workloads"]),
-        (["recorder.calibration_n=301"], ["301 calibration images are asked for, but toy has 300"]),
+        (["recorder.calibration_n=301"], ["301 calibration items are asked for, but toy has 300"]),
         (
             [f"recorder.scale={','.join(map(str, range(501)))}", "recorder.bits=4,8"],
             ["this run would have 1,004 cells, more than 1,000: give --yes if that is meant"],

@@ -136,7 +136,7 @@ def test_what_a_file_imports_decides_its_builds(qx: Callable[..., Any], place: P
             "Encoder rejects an input of shape [2, 16], [2, 16]: ",
         ),
         pytest.param(
-            *(("series.py", "--calibration-n", 81), "81 calibration images are asked for"),
+            *(("series.py", "--calibration-n", 81), "81 calibration items are asked for"),
             marks=pytest.mark.slow,
         ),
         (("series.py", "tokens.py:make", "--model", "series.py"), "give MODEL or --model, not both"),

@@ -74,9 +74,12 @@ def build_artifact(
         if nodes is not None and decoder is None:
             values = outputs_of_layers(converted, nodes, layers_of_graphs(model))
         converted = transform(converted, in_float_names)
-    is_stateful = decoder is not None and context.options.get(CACHE.name) == "state"
+    wants_state = context.options.get(CACHE.name) == "state"
+    is_stateful = decoder is not None and wants_state
     if is_stateful:
         converted = make_stateful(converted)
+    elif wants_state:
+        notes += ("the graph has no cache, so cache=state changes nothing",)
     openvino.save_model(converted, context.folder / FILES[0], compress_to_fp16=False)
     return Artifact(
         folder=context.folder,

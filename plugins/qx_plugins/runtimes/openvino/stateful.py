@@ -5,7 +5,7 @@ It imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +88,12 @@ class StatefulDecoderSubject(OpenVinoDecoderSubject):
             self._read_from = native
         for state, value in zip(self._states, self._context, strict=True):
             state.state = value
+
+    def continue_from(self, outputs: Sequence[Any], native: Mapping[str, Any]) -> None:
+        """Take the state that a call has left as the context of the token that ends an input."""
+        del outputs  # they have no cache
+        self._context = [self.copy(state.state) for state in self._states]
+        self._read_from = native
 
     def call(self, native: Mapping[str, Any]) -> Any:
         """Read a text from the beginning, and return its tokens with the scores after each."""
