@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import prechecks
-from qx_plugins.runtimes.llama_cpp import CONVERTING
+from qx_plugins.runtimes.llama_cpp import CONVERTING, prechecks
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +23,7 @@ def describe() -> Config:
     )
 
 
-check_model = prechecks.check_gguf
+check_model = prechecks.check_decoder
 
 
 @hookimpl

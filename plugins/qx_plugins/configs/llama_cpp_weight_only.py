@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, Option, hookimpl
-from qx_plugins.recipes import layer_names, prechecks
+from qx_plugins.recipes import layer_names
 from qx_plugins.recipes.calibration import (
     CORRECTION_ITEMS,
     keep_calibration_batches,
     take_calibration_batches,
 )
-from qx_plugins.runtimes.llama_cpp import CONVERTING
+from qx_plugins.runtimes.llama_cpp import CONVERTING, prechecks
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +61,7 @@ def describe() -> Config:
     )
 
 
-check_model = prechecks.check_gguf
+check_model = prechecks.check_decoder
 quantized_layers = layer_names.layers_of_graphs
 
 

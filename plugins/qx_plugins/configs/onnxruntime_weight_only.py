@@ -118,7 +118,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
 
 def _check_method(context: Context) -> None:
     """Raise ``Unsupported`` for a way of rounding that ONNX Runtime does not have for so many bits."""
-    method, bits = str(context.options["method"]), int(context.options["bits"])
+    method, bits = str(context.options.get("method", "rtn")), int(context.options.get("bits", 4))
     if method in FOR_4_BITS and bits != 4:
         raise Unsupported(
             f"ONNX Runtime has {FOR_4_BITS[method]} for 4 bits alone: choose bits=4 or method=rtn, "

@@ -122,7 +122,7 @@ def _corrections(context: Context) -> list[str]:
 
 def _check_correction(context: Context) -> None:
     """Raise ``Unsupported`` for a correction of 8 bits, which NNCF does not have."""
-    if _corrections(context) and int(context.options["bits"]) != 4:
+    if _corrections(context) and int(context.options.get("bits", 4)) != 4:
         raise Unsupported(
             f"NNCF corrects weights of 4 bits alone: choose bits=4 or correction={NO_CORRECTION}, "
             f"not correction={context.options['correction']} with bits={context.options['bits']}"

@@ -77,14 +77,6 @@ def check_products(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], c
     check_onnx_or_export(model, example_inputs, context)
 
 
-@hookimpl(specname="check_model")
-def check_gguf(model: nn.Module) -> None:
-    """Raise ``Unsupported`` where the model is no decoder that qx can write for llama.cpp."""
-    from qx_plugins.runtimes.llama_cpp.architectures import describe_decoder
-
-    describe_decoder(model)
-
-
 def check_once(name: str, model: nn.Module, attempt: Callable[[], None]) -> None:
     """Run an attempt the first time that it is asked for, and raise its ``Unsupported`` again at later times.
 

@@ -119,7 +119,7 @@ def test_the_default_matrix_is_that_of_the_device() -> None:
     host = Host.discover()
     on_cpu, on_device = (choose(host, Request(device=device)) for device in (CPU, "cuda"))
     names = {entry.name for entry in on_cpu.configs}
-    assert len(names) == 28
+    assert len(names) == 31
     assert not [entry.name for entry in on_cpu.configs if CPU not in config(entry).devices]
     assert not [entry.name for entry in on_cpu.metrics if metric(entry).devices]
     names = {entry.name for entry in on_device.configs}

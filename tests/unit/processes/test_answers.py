@@ -170,6 +170,15 @@ ANSWERS: tuple[Answer, ...] = (
     answers.WarmAnswer(seconds_per_call=0.5, fastest=0.25, calls=7, steady=False),
     answers.HoldAnswer(),
     kit.CombineAnswer(shapes=((2,), (3, 4))),
+    kit.LayerValuesAnswer(
+        values=(
+            kit.LayerValue(name="body.0", shape=(4, 8), finite=True),
+            kit.LayerValue(name="head", shape=(4, 5), finite=False, distances=(0.0, 1e-7)),
+        ),
+        modules=("body", "body.0", "head"),
+        changed=("an output",),
+    ),
+    kit.LayerValuesAnswer(refusal="it names no values"),
     job_answers.SpinAnswer(values=[0.25, 0.5]),
     job_answers.DescribeAnswer(
         description=Description(
