@@ -86,7 +86,6 @@ def build_artifact(
                 "cache_type": cache,
             },
             "flash_attention": flash_attention,
-            "positions": shape.positions,
             "vocabulary": shape.vocabulary,
         },
         notes=tuple(notes),

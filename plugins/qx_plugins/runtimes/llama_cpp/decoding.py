@@ -23,13 +23,13 @@ CACHE_TYPES = {"float32": (0, 4), "float16": (1, 2)}
 
 
 class Tokens:
-    """Tokens of several texts as llama.cpp takes them, with what is wanted after each.
+    """Tokens of several texts as llama.cpp takes them, with the places after which scores are wanted."""
 
-    ``scored`` says after which tokens of a text scores are wanted.
-    """
+    def __init__(self, tokens: np.ndarray, first: int = 0, *, are_all_scored: bool = False) -> None:
+        """``tokens`` are ``[texts, length]``; ``first`` is the position of the first of each text.
 
-    def __init__(self, tokens: np.ndarray, first: int, scored: str) -> None:
-        """``tokens`` are ``[texts, length]``; ``first`` is the position of the first of each text."""
+        Scores are wanted after the last token of each text, or after all.
+        """
         import llama_cpp
 
         texts, length = tokens.shape
@@ -45,7 +45,7 @@ class Tokens:
                 self.native.pos[place] = first + number
                 self.native.n_seq_id[place] = 1
                 self.native.seq_id[place][0] = text
-                self.native.logits[place] = scored == "all" or place in self.last[text : text + 1]
+                self.native.logits[place] = are_all_scored or number == length - 1
 
 
 class LlamaCppSubject:
@@ -89,10 +89,10 @@ class LlamaCppSubject:
         length = tokens.shape[1]
         return {
             "tokens": tokens,
-            "call": [Tokens(text[None], 0, "all") for text in tokens],
-            PREFILL: Tokens(tokens, 0, "last"),
-            "context": Tokens(tokens[:, :-1], 0, "last"),
-            DECODE: Tokens(tokens[:, -1:], length - 1, "last"),
+            "call": [Tokens(text[None], are_all_scored=True) for text in tokens],
+            PREFILL: Tokens(tokens),
+            "context": Tokens(tokens[:, :-1]),
+            DECODE: Tokens(tokens[:, -1:], length - 1),
         }
 
     def reset(self, native: Mapping[str, Any], kind: str) -> None:
