@@ -8,7 +8,7 @@ import numpy as np
 from attrs import evolve
 
 from qx.analysis import builds, on_items
-from qx.analysis.axes import DRAWS, draw_values, make_axis
+from qx.analysis.axes import DRAWS, deciding, draw_values, front_axes, make_axis
 from qx.analysis.constraints import judge
 from qx.analysis.details import details, reported
 from qx.analysis.picks import picks_by_aim
@@ -155,7 +155,7 @@ def _analyse_workload(
     ]
     control = next((cell for cell, result in cells.items() if result.control), None)
     ok_cells = [cell for cell, result in cells.items() if result.outcome == "ok" and not result.control]
-    outputs = _outputs(ok_cells, baseline, recording) or tuple(
+    outputs = output_errors(ok_cells, baseline, recording) or tuple(
         error for error in errors if error.cell in ok_cells
     )
     below_0_db = {output.cell for output in outputs if output.is_below_0_db}
@@ -235,7 +235,7 @@ def _pair(cell: str, counterpart: str, recording: Recording, task: str | None) -
     return evolve(blank, agreement=share.value, ci=share.ci, n=share.n)
 
 
-def _outputs(ok_cells: Sequence[str], baseline: str, recording: Recording) -> tuple[OutputsResult, ...]:
+def output_errors(ok_cells: Sequence[str], baseline: str, recording: Recording) -> tuple[OutputsResult, ...]:
     """Return how far each output of each cell is from the baseline's, where both are kept."""
     theirs = recording.outputs.get(baseline)
     if theirs is None or baseline not in ok_cells:
@@ -395,23 +395,8 @@ def _front(
     measuring: Measuring | None,
 ) -> tuple[dict[str, FrontResult], list[PickResult | UndecidedResult], list[AxisResult]]:
     """Return the front over the metrics that are axes, at their first batch size, the picks and the axes."""
-    comparable = [{cell for cell in candidates if quantity.are_comparable(cell)} for quantity in quantities]
-    first = {quantity.metric.name: quantity for quantity in reversed(quantities)}
-    cells_by_quantity = {
-        quantity: cells_with_figures
-        for quantity, cells_with_figures in zip(quantities, comparable, strict=True)
-        if first[quantity.metric.name] is quantity
-        and quantity.metric.better != "neither"
-        and (quantity.metric.axis or quantity.metric.pick)
-        # A metric that no cell has figures of (a workload without labels) would empty the front.
-        and cells_with_figures
-    }
-    highest = max((quantity.metric.quality for quantity in cells_by_quantity), default=0)
-    on_axes = [
-        quantity
-        for quantity in cells_by_quantity
-        if quantity.metric.axis and quantity.metric.quality in (0, highest)
-    ]
+    cells_by_quantity = deciding(quantities, candidates)
+    on_axes, _ = front_axes(cells_by_quantity)
     cells = [cell for cell in candidates if all(cell in cells_by_quantity[quantity] for quantity in on_axes)]
     names = [AxisResult(metric=quantity.metric.name, point=quantity.point) for quantity in on_axes]
     if not cells or not on_axes:

@@ -103,12 +103,12 @@ def are_identical(
     return False
 
 
-def pairwise(metric: Metric, rows: Sequence[Series]) -> tuple[Floats, Floats]:
+def pairwise(metric: Metric, rows: Sequence[Series], level: float = 0.95) -> tuple[Floats, Floats]:
     """Return ``(low, high)`` of all pairs of cells, ``[cells, cells]``, in logs for ratios.
 
     NaN where a pair has no interval.
     """
-    is_relative, level = metric.compare != "difference", level_of(0.95, *rows)
+    is_relative, level = metric.compare != "difference", level_of(level, *rows)
     if metric.samples == "per_set":
         return whole_set.pairwise([row.resampled[0] for row in rows], relative=is_relative, level=level)
     if metric.samples == "per_item":

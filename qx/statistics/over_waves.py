@@ -323,7 +323,10 @@ def enough(log_ratios: ArrayLike, precision: float, least: int = 6, level: float
 
 
 def pairwise_over_waves(
-    values: ArrayLike, baseline: int | None = None, level: float = 0.95
+    values: ArrayLike,
+    baseline: int | None = None,
+    level: float = 0.95,
+    weights: ArrayLike | None = None,
 ) -> tuple[Floats, Floats]:
     """Compute the intervals of the differences of all pairs of cells over waves.
 
@@ -338,6 +341,9 @@ def pairwise_over_waves(
         Column of the baseline.
     level : float
         Confidence level, such as 0.95.
+    weights : array-like of float, shape [waves], optional
+        1 for a row that counts, -1 for one that takes back what another row counts too much, which may differ
+        between pairs: each pair must be left with every wave once.
 
     Returns
     -------
@@ -346,6 +352,7 @@ def pairwise_over_waves(
     """
     waves = np.asarray(values, dtype=float)
     present = (~np.isnan(waves)).astype(float)
+    signs = np.ones(len(waves)) if weights is None else np.asarray(weights, dtype=float)
     # Deviations from the mean of each cell, or sums of squares would lose their digits.
     means = quotient(np.nansum(waves, axis=0), present.sum(axis=0))
     deviations = np.where(present > 0, waves - means, 0.0)
@@ -353,13 +360,13 @@ def pairwise_over_waves(
     low, high = np.empty((cells, cells)), np.empty((cells, cells))
     of_baseline = None
     if baseline is not None:
-        of_baseline = _differences(deviations, present, means, np.array([baseline]))
+        of_baseline = _differences(deviations, present, signs, means, np.array([baseline]))
     # Sorted by their first wave, the cells of a group are neighbours, and few waves are needed for each part.
     order = np.argsort(present.argmax(axis=0), kind="stable")
     for start in range(0, cells, ROWS):
         rows = order[start : start + ROWS]
         used = present[:, rows].any(axis=1)
-        mean, error, count = _differences(deviations[used], present[used], means, rows)
+        mean, error, count = _differences(deviations[used], present[used], signs[used], means, rows)
         freedom = count - 1
         if of_baseline is not None and (is_apart := count < 2).any():
             # These are the baseline less each cell, so the signs change places.
@@ -376,13 +383,14 @@ def pairwise_over_waves(
 
 
 def _differences(
-    deviations: Floats, present: Floats, means: Floats, rows: NDArray[np.intp]
+    deviations: Floats, present: Floats, signs: Floats, means: Floats, rows: NDArray[np.intp]
 ) -> tuple[Floats, Floats, Floats]:
     """Return mean, error and count of the differences of ``rows`` to all cells, each ``[rows, cells]``."""
-    ours, our_present = deviations[:, rows], present[:, rows]
-    count = our_present.T @ present
-    mean = quotient(ours.T @ present - our_present.T @ deviations, count)
-    total = (ours**2).T @ present + our_present.T @ deviations**2 - 2 * ours.T @ deviations - count * mean**2
+    ours, signed = deviations[:, rows] * signs[:, None], present[:, rows] * signs[:, None]
+    count = signed.T @ present
+    mean = quotient(ours.T @ present - signed.T @ deviations, count)
+    squares = (ours * deviations[:, rows]).T @ present + signed.T @ deviations**2
+    total = squares - 2 * ours.T @ deviations - count * mean**2
     # Rounding may leave a negative sum for identical values.
     error = np.sqrt(quotient(np.maximum(total, 0.0), np.where(count >= 2, (count - 1) * count, 0)))
     return mean + means[rows, None] - means, error, count

@@ -17,6 +17,7 @@ RANK = 0.075
 #: Number of samples in a wave that ``RANK`` needs: the best of fewer has a higher mean rank.
 MIN_SAMPLES = 10
 
+Booleans: TypeAlias = NDArray[np.bool_]
 Better: TypeAlias = Literal["lower", "higher", "neither"]
 
 
@@ -41,7 +42,8 @@ def log_undisturbed(
     trimmed means, with and without the rounds that were disturbed.
 
     A cell whose launch ended before the wave did is left out of that wave, since it ran under other
-    conditions.
+    conditions: one that has fewer rounds than others, unless they are spread over the whole wave
+    (``spread_rounds``).
 
     Parameters
     ----------
@@ -70,15 +72,74 @@ def log_undisturbed(
     if np.any(samples <= 0):
         raise ValueError("a sample must be positive to have a log")
     indices = tuple(np.asarray(index, dtype=np.int64) for index in (waves, cells))
-    sizes = shape or tuple(int(index.max()) + 1 for index in indices)
+    sizes = shape or (int(indices[0].max()) + 1, int(indices[1].max()) + 1)
     keys = np.ravel_multi_index(indices, sizes)
     means = np.full(int(np.prod(sizes)), np.nan)
     distinct_keys, best_means = _best_means(np.log(samples), keys, better, rank)
     means[distinct_keys] = best_means
     logs = means.reshape(sizes)
-    counts = _count_rounds(keys, np.asarray(rounds, dtype=np.int64), sizes)
-    complete: Floats = np.where(counts == counts.max(axis=1, keepdims=True), logs, np.nan)
-    return complete
+    return np.where(complete_launches(cells, waves, rounds, sizes)[0], logs, np.nan)
+
+
+def spread_rounds(count: int, fewer: int) -> list[int]:
+    """Return the numbers of ``fewer`` rounds, as evenly spread over those from 0 to ``count - 1`` as may be.
+
+    The best of a cell's samples are those of quiet moments, of which a part of a wave has fewer.
+    """
+    return [number * count // fewer for number in range(fewer)]
+
+
+def complete_launches(
+    cells: ArrayLike, waves: ArrayLike, rounds: ArrayLike, shape: tuple[int, int]
+) -> tuple[Booleans, Booleans]:
+    """Find the launches that saw a wave to its end, and those of them with fewer rounds than others.
+
+    A launch that ended early has the first rounds of a wave and lacks the last. One that has at most half of
+    the rounds, spread over all (``spread_rounds``), had no more than was planned for it.
+
+    Parameters
+    ----------
+    cells, waves, rounds : array-likes of int, shape [samples]
+        Cell, wave and round of each sample, counted from 0.
+    shape : tuple of int
+        ``(waves, cells)``.
+
+    Returns
+    -------
+    is_complete, has_fewer : arrays of bool, each of shape [waves, cells]
+        The second holds for complete launches alone.
+    """
+    keys = np.ravel_multi_index(tuple(np.asarray(index, dtype=np.int64) for index in (waves, cells)), shape)
+    places, numbers = _distinct_rounds(keys, np.asarray(rounds, dtype=np.int64))
+    counts = np.bincount(places, minlength=int(np.prod(shape))).reshape(shape)
+    most = counts.max(axis=1, keepdims=True)
+    is_complete, may_be_spread = counts == most, (counts >= 2) & (2 * counts <= most)
+    if not may_be_spread.any():
+        return is_complete, np.zeros_like(is_complete)
+    # Of each round the spread one of its launch that is not before it: they are the same.
+    own, whole = counts.ravel()[places], np.broadcast_to(most, shape).ravel()[places]
+    is_out = -(-numbers * own // whole) * whole // own != numbers
+    has_fewer = may_be_spread & (np.bincount(places, is_out, minlength=counts.size).reshape(shape) == 0)
+    return is_complete | has_fewer, has_fewer
+
+
+def in_shared_rounds(
+    cells: ArrayLike, waves: ArrayLike, rounds: ArrayLike, is_complete: Booleans
+) -> Booleans:
+    """Return ``[samples]``: whether all complete launches of the wave have the round of a sample.
+
+    The arguments are those of ``complete_launches`` and the first that it returns.
+    """
+    cell, wave, number = (np.asarray(index, dtype=np.int64) for index in (cells, waves, rounds))
+    keys = np.ravel_multi_index((wave, cell), is_complete.shape)
+    places, numbers = _distinct_rounds(keys, number)
+    rows = places // is_complete.shape[1]
+    size = int(number.max(initial=0)) + 1
+    holders = np.bincount(
+        rows * size + numbers, is_complete.ravel()[places], minlength=len(is_complete) * size
+    ).reshape(-1, size)
+    is_shared = holders == is_complete.sum(axis=1)[:, None]
+    return np.asarray(is_shared[wave, number] & is_complete.ravel()[keys])
 
 
 def comparison_rank(samples: int) -> float:
@@ -116,10 +177,10 @@ def _best_means(
     return distinct, np.bincount(positions, values[order] * is_kept) / kept
 
 
-def _count_rounds(
-    keys: NDArray[np.int64], rounds: NDArray[np.int64], sizes: tuple[int, ...]
-) -> NDArray[np.int64]:
-    """Count the rounds that each cell had in each wave, ``[waves, cells]``."""
+def _distinct_rounds(
+    keys: NDArray[np.int64], rounds: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the key and the number of every round that any sample is of, each ``[rounds]``."""
     count = int(rounds.max(initial=0)) + 1
     pairs = np.unique(keys * count + rounds)
-    return np.bincount(pairs // count, minlength=int(np.prod(sizes))).reshape(sizes)
+    return pairs // count, pairs % count

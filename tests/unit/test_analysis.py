@@ -18,8 +18,9 @@ from qx.contract.figures import Figure, Point
 from qx.contract.records import OUTPUT
 from qx.processes.answers import PlainSamples
 from qx.report import markdown
-from qx.results.recording import Series
+from qx.results.recording import Recording, Series
 from qx.results.records import Comparison, Measurement, Results, UndecidedResult
+from qx.statistics.undisturbed import spread_rounds
 
 
 def measurement(results: Results, cell: str, metric: str, batch_size: int | None = None) -> Measurement:
@@ -529,6 +530,36 @@ def test_a_slow_cell_changes_no_figure_of_the_others(builders: ModuleType) -> No
     axis = make_axis(quantity, names)
     for i, j in itertools.permutations(range(3), 2):
         # The axis has the same interval as the comparison of the pair by itself.
+        ci = quantity.compare(names[i], names[j]).ci
+        assert sorted((axis.low[i, j], axis.high[i, j])) == pytest.approx(sorted(np.log(ci)), rel=1e-3)
+
+
+def _in_some_rounds(series: Series) -> Series:
+    """Return the samples of the first three waves, and of five of the 15 rounds of each of the others."""
+    is_kept = (series.wave < 3) | np.isin(series.round, spread_rounds(15, 5))
+    fields = {name: getattr(series, name)[is_kept] for name in ("values", "wave", "round", "position")}
+    return evolve(series, **fields)
+
+
+def test_cells_with_fewer_rounds_are_compared_in_those_that_they_share(builders: ModuleType) -> None:
+    """A pair has the rounds that both have; the values of others, and pairs without such a cell, stay."""
+    cells = {name: builders.Cell(delay=delay) for name, delay in (("quick", 0.5), ("quicker", 0.2))}
+    recording = builders.Run(cells=cells, rounds=15, noise=0.03).recording()
+    whole = Quantity(builders.DELAY, Point(1), recording, "toy/base")
+    thinned = Recording({cell: {**series} for cell, series in recording.series.items()})
+    thinned.add("toy/quick", whole.figure, _in_some_rounds(whole.series("toy/quick")))
+    quantity = Quantity(builders.DELAY, Point(1), thinned, "toy/base")
+    names = ["toy/base", "toy/quick", "toy/quicker"]
+    assert quantity.compare("toy/base", "toy/quicker") == whole.compare("toy/base", "toy/quicker")
+    assert quantity.estimate("toy/base") == whole.estimate("toy/base")
+    only = Recording()
+    for cell in names:
+        only.add(cell, whole.figure, _in_some_rounds(whole.series(cell)))
+    in_shared = Quantity(builders.DELAY, Point(1), only, "toy/base")
+    assert quantity.compare("toy/quick", "toy/base") == in_shared.compare("toy/quick", "toy/base")
+    assert quantity.compare("toy/quick", "toy/base") != whole.compare("toy/quick", "toy/base")
+    axis = make_axis(quantity, names)
+    for i, j in itertools.permutations(range(3), 2):
         ci = quantity.compare(names[i], names[j]).ci
         assert sorted((axis.low[i, j], axis.high[i, j])) == pytest.approx(sorted(np.log(ci)), rel=1e-3)
 

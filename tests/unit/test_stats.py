@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -358,6 +360,22 @@ def test_pairwise_over_waves():
         expected = over_waves.ratio_interval(logs[:, ours] - logs[:, theirs]).ci
         assert (np.exp(low[ours, theirs]), np.exp(high[ours, theirs])) == pytest.approx(expected)
     assert low == pytest.approx(-high.T)
+
+
+def test_pairwise_with_rows_that_take_back_what_others_count():
+    """Where pairs differ in what a wave says of them, each has the interval of its own values."""
+    rng = np.random.default_rng(13)
+    logs, in_shared_rounds = rng.normal(3.0, 0.1, (2, 7, 5))
+    has_fewer = np.zeros((7, 5), dtype=bool)
+    has_fewer[3:, 1], has_fewer[5:, 2], has_fewer[4, 3] = True, True, True
+    of_whole = np.where(has_fewer, np.nan, logs), np.where(has_fewer, np.nan, in_shared_rounds)
+    rows = np.concatenate([of_whole[0], in_shared_rounds, of_whole[1]])
+    low, high = over_waves.pairwise_over_waves(rows, 0, weights=np.repeat([1, 1, -1], 7))
+    for ours, theirs in itertools.permutations(range(5), 2):
+        is_shared = has_fewer[:, ours] | has_fewer[:, theirs]
+        values = np.where(is_shared[:, None], in_shared_rounds, logs)
+        expected = over_waves.ratio_interval(values[:, ours] - values[:, theirs]).ci
+        assert (np.exp(low[ours, theirs]), np.exp(high[ours, theirs])) == pytest.approx(expected)
 
 
 def test_pairwise_through_baseline():

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from qx.statistics import over_waves
-from qx.statistics.undisturbed import comparison_rank, log_undisturbed
+from qx.statistics.undisturbed import (
+    comparison_rank,
+    complete_launches,
+    in_shared_rounds,
+    log_undisturbed,
+    spread_rounds,
+)
 
 
 def calls_of(values):
@@ -62,6 +68,41 @@ def test_a_launch_that_did_not_see_the_wave_to_its_end_has_no_value_in_it():
     values[1, :, 2] = np.nan
     logs = log_undisturbed(**calls_of(values))
     assert np.exp(logs) == pytest.approx(np.array([[1, np.nan, 4], [1, 2, np.nan]]), nan_ok=True)
+
+
+def test_a_launch_with_fewer_rounds_that_are_spread_saw_the_wave_to_its_end():
+    """Rounds spread over the wave were planned so; the first ones, or some others, are of one that died."""
+    assert spread_rounds(16, 6) == [0, 2, 5, 8, 10, 13]
+    rounds = {
+        0: range(16),
+        1: spread_rounds(16, 6),
+        2: range(6),
+        3: [0, 2, 5, 8, 10],
+        4: spread_rounds(16, 8),
+    }
+    values = np.full((1, 16, 6, 2), np.nan)
+    for cell, numbers in rounds.items():
+        values[0, [*numbers], cell] = 1.0 + cell
+    calls = calls_of(values)
+    complete, fewer = complete_launches(calls["cells"], calls["waves"], calls["rounds"], (1, 6))
+    assert complete.tolist() == [[True, True, False, False, True, False]]
+    assert fewer.tolist() == [[False, True, False, False, True, False]]
+    logs = log_undisturbed(**calls, shape=(1, 6))
+    assert np.exp(logs)[0] == pytest.approx([1, 2, np.nan, np.nan, 5, np.nan], nan_ok=True)
+    is_shared = in_shared_rounds(calls["cells"], calls["waves"], calls["rounds"], complete)
+    kept = sorted(set(zip(calls["cells"][is_shared], calls["rounds"][is_shared], strict=True)))
+    assert kept == [(cell, number) for cell in (0, 1, 4) for number in (0, 2, 8, 10)]
+
+
+@pytest.mark.parametrize("count", range(2, 41))
+def test_a_launch_that_died_is_never_taken_for_one_with_fewer_rounds(count):
+    """Whatever the number of rounds is, no first rounds of a wave are spread over it."""
+    for died_after in range(1, count):
+        cells = [0] * count + [1] * died_after
+        rounds = [*range(count), *range(died_after)]
+        complete, fewer = complete_launches(cells, np.zeros(len(cells)), rounds, (1, 2))
+        assert complete.tolist() == [[True, False]], died_after
+        assert not fewer.any()
 
 
 def test_it_refuses_times_that_are_not_positive():
