@@ -10,6 +10,7 @@ from qx.errors import UsageError
 from qx.results.constraints import Bound, Constraint, Verdict, bound_of, metric_of
 from qx.results.records import Comparison, LimitResult, Measurement, Results
 from qx.results.summary import part
+from qx.statistics.intervals import Difference
 
 
 def judge(results: Results, constraints: Sequence[Constraint]) -> tuple[LimitResult, ...]:
@@ -39,7 +40,9 @@ def check_judged(results: Results) -> None:
             raise UsageError(limit.reason)
 
 
-def ratio_to_baseline(compared: Comparison | None) -> tuple[float, tuple[float, float] | None] | None:
+def ratio_to_baseline(
+    compared: Comparison | Difference | None,
+) -> tuple[float, tuple[float, float] | None] | None:
     """Return the ratio of a cell to the baseline (ours / theirs), and its interval."""
     if compared is None or compared.kind == "difference" or min([compared.value, *(compared.ci or ())]) <= 0:
         return None

@@ -1,0 +1,163 @@
+"""Which cells need no more rounds: those about which nothing that is decided is open at 99 %."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from attrs import evolve
+
+from qx.analysis.settled import Decisions, Settling, front_is_open, pick_is_open
+from qx.contract.figures import Figure, Point
+from qx.contract.records import Metric
+from qx.results.constraints import read_constraint
+from qx.results.recording import Recording, Series
+from qx.statistics.pareto import Axis
+
+ONE = Point(1)
+DELAY = Metric(
+    name="delay",
+    summary="Time of a call.",
+    unit="ms",
+    better="lower",
+    samples="per_block",
+    compare="speedup",
+    phase="block",
+    per_point=True,
+    margin=0.02,
+    axis=True,
+    pick="the shortest delay",
+)
+WEIGHT = Metric(
+    name="weight",
+    summary="Bytes.",
+    unit="bytes",
+    better="lower",
+    samples="exact",
+    compare="ratio",
+    phase="artifact",
+    margin=0.01,
+    axis=True,
+)
+DISTANCE = Metric(
+    name="distance",
+    summary="Distance from the baseline's answers.",
+    unit="things",
+    better="lower",
+    samples="per_item",
+    compare="difference",
+    phase="derived",
+    axis=True,
+    quality=1,
+)
+CELLS = ("base", "quick", "quicker", "slow")
+
+
+def decisions(*metrics: Metric, cells: tuple[str, ...] = CELLS, **fields: Any) -> Decisions:
+    """Return what is decided about cells by these metrics."""
+    return Decisions(
+        metrics=metrics, points=(ONE,), baseline="base", control="control", cells=cells, **fields
+    )
+
+
+def recorded(
+    delays: dict[str, float],
+    *,
+    waves: int = 4,
+    spread: float = 0.005,
+    weights: dict[str, float] | None = None,
+) -> Recording:
+    """Return samples of cells with these delays, which vary by ``spread`` from launch to launch."""
+    rng, recording = np.random.default_rng(3), Recording()
+    wave, number = (index.ravel() for index in np.indices((waves, 6, 3))[:2])
+    for cell, delay in (delays | {"control": delays["base"]}).items():
+        logs = rng.normal(0, spread, waves)[wave] + rng.exponential(0.002, len(wave))
+        series = Series(values=delay * np.exp(logs), wave=wave, round=number, position=np.zeros_like(wave))
+        recording.add(cell, Figure("delay", ONE), series)
+        none = np.array([-1])
+        weight = np.array([(weights or {}).get(cell, 100.0)])
+        recording.add(cell, Figure("weight"), Series(values=weight, wave=none, round=none, position=none))
+    return recording
+
+
+APART = {"base": 4.0, "quick": 2.0, "quicker": 1.0, "slow": 8.0}
+
+
+def test_cells_that_are_far_apart_are_settled() -> None:
+    """Where it is sure who dominates whom, all are settled but the baseline, which all are compared with."""
+    settling = Settling(decisions(DELAY, WEIGHT))
+    assert settling.settled_cells(recorded(APART)) == {"quick", "quicker", "slow"}
+
+
+def test_a_pair_is_open_until_it_is_told_apart() -> None:
+    """Two cells that may be within the margin stay open until more waves show that they differ."""
+    settling, near = Settling(decisions(DELAY, WEIGHT)), APART | {"quick": 1.03}
+    assert settling.settled_cells(recorded(near)) == {"slow"}
+    assert settling.settled_cells(recorded(near, waves=40)) == {"quick", "quicker", "slow"}
+
+
+def test_a_settled_cell_becomes_open_again() -> None:
+    """What three waves seemed to show does not bind: further waves that differ open the cell again."""
+    settling = Settling(decisions(DELAY, WEIGHT))
+    assert "slow" in settling.settled_cells(recorded(APART, waves=3))
+    assert "slow" not in settling.settled_cells(recorded(APART | {"slow": 1.01}, waves=4))
+
+
+def test_what_rounds_cannot_decide_leaves_no_cell_open() -> None:
+    """An axis that is not known yet opens nothing by itself, and nobody is dominated for sure."""
+    assert Settling(decisions(DELAY, WEIGHT, DISTANCE)).settled_cells(recorded(APART)) == {
+        "quick",
+        "quicker",
+        "slow",
+    }
+    near = APART | {"slow": 4.04}
+    assert "slow" in Settling(decisions(DELAY, WEIGHT)).settled_cells(recorded(near))
+    assert "slow" not in Settling(decisions(DELAY, WEIGHT, DISTANCE)).settled_cells(recorded(near))
+
+
+def test_a_constraint_keeps_a_cell_open() -> None:
+    """A cell whose latency may be on either side of a limit needs more rounds."""
+    limit = read_constraint("time", "0.5x")
+    settling = Settling(decisions(DELAY, WEIGHT, constraints=(limit,)))
+    assert settling.settled_cells(recorded(APART)) == {"quicker", "slow"}
+    assert settling.settled_cells(recorded(APART | {"quick": 1.8})) == {"quick", "quicker", "slow"}
+
+
+@pytest.mark.parametrize("phase", ["block", "artifact"])
+def test_what_is_picked_keeps_ties_open(phase: Any) -> None:
+    """Of cells that are equal in what is picked by, those stay open that latency decides between."""
+    weights = {"base": 100.0, "quick": 50.0, "quicker": 50.0, "slow": 70.0}
+    near = APART | {"quick": 1.03}
+    pick = evolve(WEIGHT, pick="the lightest", axis=phase == "artifact")
+    settling = Settling(decisions(evolve(DELAY, pick=None), pick))
+    assert settling.settled_cells(recorded(near, weights=weights)) == {"slow"}
+
+
+def test_nothing_is_settled_where_it_cannot_be_computed() -> None:
+    """That is so where the control raises an alarm, and where a metric is known only after all waves."""
+    alarm = recorded(APART)
+    values = alarm.series["control"][Figure("delay", ONE)]
+    alarm.add("control", Figure("delay", ONE), evolve(values, values=1.5 * values.values))
+    assert Settling(decisions(DELAY, WEIGHT)).settled_cells(alarm) == set()
+    later = evolve(DELAY, name="token_delay", phase="derived", per_point=False, derived_from=("delay",))
+    assert Settling(decisions(DELAY, WEIGHT, later)).settled_cells(recorded(APART)) == set()
+
+
+def test_cells_that_are_not_measured_yet_keep_others_open() -> None:
+    """Until the last group is measured only those are settled that are dominated already."""
+    cells = (*CELLS, "to_come")
+    assert Settling(decisions(DELAY, WEIGHT, cells=cells)).settled_cells(recorded(APART)) == {"quick", "slow"}
+    failed = Settling(decisions(DELAY, WEIGHT, cells=cells)).settled_cells(recorded(APART), {"to_come"})
+    assert failed == {"quick", "quicker", "slow"}
+
+
+def test_a_dominated_cell_does_not_care_who_else_may_dominate_it() -> None:
+    """A pair is not open where one is dominated for sure, unless that one may dominate the other."""
+    low = np.array([[0.0, 0.5, 0.5], [-1.5, 0.0, -0.1], [-1.5, -0.1, 0.0]])
+    wide = Axis(low, -low.T, 0.0)
+    assert front_is_open([wide], [True]).tolist() == [False, False, False]
+    assert front_is_open([wide], [True], is_whole=False).tolist() == [False, True, True]
+    assert front_is_open([wide], [True], has_more=True).tolist() == [True, False, False]
+    assert pick_is_open([wide], [True]).tolist() == [False, False, False]
+    assert pick_is_open([wide], [True], has_more=True).tolist() == [True, False, False]
