@@ -431,6 +431,7 @@ def everything(seed: int = 0, items: int = 200) -> tuple[Results, Recording]:
         allocator={"MALLOC_TRIM_THRESHOLD_": "1"},
         garbage_collection="on",
         fresh_waves=3,
+        fewer_rounds={"toy/quick": 2},
         forked=("toy_loader",),
         not_forked={"other_loader": "crashed in load: no"},
     )

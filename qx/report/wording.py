@@ -25,6 +25,8 @@ from qx.values import OptionValues
 
 #: Number of names that a row of a table has room for.
 NAMES_IN_A_ROW = 3
+#: Largest number of cells that a sentence about rounds names.
+MOST_NAMED = 5
 
 #: Number of layers, and of numbers of bits, that a sentence about a table by layer names.
 LAYERS_IN_A_SENTENCE, BITS_IN_A_SENTENCE = 5, 6
@@ -464,12 +466,34 @@ def measuring(view: View, markup: Markup) -> str:
             for unsteady in measuring.unsteady
         ]
         text += f" Calls were not steady yet when warming ended: {listed(pairs)}."
+    text += _fewer_rounds(view, markup)
     for loader, reason in measuring.not_forked.items():
         text += (
             f" Launches of {markup.name(loader)} could not be forked, so all were started fresh: "
             f"{markup.text(reason)}."
         )
     return text
+
+
+def _fewer_rounds(view: View, markup: Markup) -> str:
+    """Say which cells had fewer rounds than others, in how many waves, and why; else nothing."""
+    run = view.results.run
+    cells_by_waves: dict[tuple[int, int], list[str]] = {}
+    for workload in run.workloads.values():
+        measuring = workload.measuring or run.measuring
+        if measuring is None:
+            continue
+        for cell, waves in measuring.fewer_rounds.items():
+            if cell in view.rows:
+                cells_by_waves.setdefault((waves, measuring.waves), []).append(cell)
+    parts = []
+    for (waves, total), cells in sorted(cells_by_waves.items(), reverse=True):
+        names = [markup.name(view.name(cell)) for cell in cells]
+        who = listed(names) if len(names) <= MOST_NAMED else f"{len(names)} configs"
+        parts.append(f"for {who} in {waves} of {count(total, 'wave')}")
+    if not parts:
+        return ""
+    return f" Fewer rounds were enough {listed(parts)}, since nothing that is decided here needs more."
 
 
 def item_looks(view: View, markup: Markup) -> Iterator[str]:

@@ -70,6 +70,9 @@ class Measuring:
     waves: int
     #: Largest number of rounds of a wave, by metric and by point as text.
     rounds: Mapping[str, Mapping[str, int]]
+    #: Number of waves in which a cell had fewer rounds than others, by cell: nothing that is decided needed
+    #: more.
+    fewer_rounds: Mapping[str, int] = Factory(dict)
     #: Number of CPUs that launches were pinned to during rounds, with the host on the others; 0: not pinned.
     pinned_to: int
     #: CPUs that launches were pinned to, by wave.

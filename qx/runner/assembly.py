@@ -12,7 +12,7 @@ from attrs import asdict, evolve
 from qx.analysis import measurements as analysis
 from qx.contract.devices import DeviceFacts
 from qx.contract.figures import Point
-from qx.contract.records import Metric, Outcome
+from qx.contract.records import Outcome
 from qx.processes.interruption import Interruption
 from qx.processes.workers import MALLOC, Failure
 from qx.results.recording import MOST_OUTPUT_BYTES, Recording
@@ -34,7 +34,7 @@ from qx.runner.evaluation import evaluation_batch_size
 from qx.runner.journal import Journal, SittingHead
 from qx.runner.measure.plan import ENDED_BY, INTERRUPTED, Measured
 from qx.runner.preparation import Prepared
-from qx.runner.request import Chosen, Request, config, metric
+from qx.runner.request import Chosen, Request, config, metric, with_axis
 from qx.runner.workload_run import WorkloadRun
 from qx.values import JsonObject
 
@@ -131,7 +131,7 @@ def assemble(
             ),
         ),
         "environment": Environment(**environment, runtime=first.runtime, devices=devices),
-        "metrics": {entry.name: _with_axis(metric(entry), chosen, request) for entry in chosen.metrics},
+        "metrics": {entry.name: with_axis(metric(entry), chosen, request) for entry in chosen.metrics},
         "configs": _config_results(chosen, cells),
         "cells": cells,
         "recording": recording,
@@ -145,15 +145,6 @@ def assemble(
         return analysis.analyse(**fields)
     except Exception as error:
         raise AnalysisError(analysis.without_figures(**fields), recording) from error
-
-
-def _with_axis(record: Metric, chosen: Chosen, request: Request) -> Metric:
-    """Return the record of a metric as a run uses it: as an axis of the front or not.
-
-    Axes that the user has named count without regard to their ranks.
-    """
-    is_axis = record.name in chosen.axes
-    return evolve(record, axis=is_axis, quality=record.quality if is_axis and not request.front else 0)
 
 
 def _sittings(
@@ -296,6 +287,7 @@ def _measuring(request: Request, measured: Measured) -> Measuring:
         ended_by=measured.ended_by,
         waves=measured.waves,
         rounds=_by_text(measured.rounds),
+        fewer_rounds=dict(sorted(measured.fewer_rounds.items())),
         pinned_to=measured.pinned_to,
         pinned_cpus=tuple(measured.pinned_cpus),
         garbage_collection="off once warm" if measured.rounds else "on",
@@ -344,6 +336,7 @@ def join_measuring(measuring: Sequence[Measuring], budget: float | None = None) 
             pinned_cpus=joined.pinned_cpus + other.pinned_cpus,
             sittings=joined.sittings + other.sittings,
             rounds=_largest(joined.rounds, other.rounds),
+            fewer_rounds={**joined.fewer_rounds, **other.fewer_rounds},
             calls_per_block={**joined.calls_per_block, **other.calls_per_block},
             ended_by=min(joined.ended_by, other.ended_by, key=ENDED_BY.index),
             cut_short=joined.cut_short or other.cut_short,

@@ -162,6 +162,8 @@ class WaveRecord:
     not_forked: Mapping[str, str]
     #: Details of the samples, by cell and by the key of the figure.
     details: Mapping[str, Mapping[str, Sequence[JsonMapping]]]
+    #: Cells that completed it with fewer rounds than others, since they were settled.
+    fewer_rounds: tuple[str, ...] = ()
     #: Identifier of the machine of a cluster that measured it; None: it was the one that wrote it.
     machine: str | None = None
 
@@ -178,6 +180,8 @@ KINDS: Mapping[str, type] = {
     "groups": GroupsRecord,
     "wave": WaveRecord,
 }
+#: Fields that records lack which earlier versions have written, by kind.
+ADDED: Mapping[str, JsonMapping] = {"wave": {"fewer_rounds": []}}
 NAMES = {kind: name for name, kind in KINDS.items()}
 #: Kinds that are finished work, which is worth resuming.
 FINISHED = (BuildRecord, EvaluationRecord, ItemLookRecord, WaveRecord)
@@ -473,7 +477,10 @@ def _entries(records: Sequence[bytes]) -> Iterator[Entry]:
         kind, seconds = KINDS.get(str(fields["kind"])), fields["seconds"]
         if kind is None or not isinstance(seconds, (int, float)) or seconds < 0:
             raise ValueError(f"a record of the kind {fields['kind']!r} is not known")
-        record: object = structure(kind, fields["fields"])
+        record_fields = fields["fields"]
+        if isinstance(record_fields, dict):
+            record_fields = {**ADDED.get(str(fields["kind"]), {}), **record_fields}
+        record: object = structure(kind, record_fields)
         sitting += kind is SittingHead
         yield Entry(record, Recording.from_bytes(arrays) if arrays else Recording(), max(0, sitting), seconds)
 

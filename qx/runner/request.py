@@ -432,6 +432,15 @@ def _with_axes(metrics: Sequence[Entry], request: Request) -> list[Metric]:
     return [evolve(record, axis=record.name in request.front) for record in records]
 
 
+def with_axis(record: Metric, chosen: Chosen, request: Request) -> Metric:
+    """Return the record of a metric as a run uses it: as an axis of the front or not.
+
+    Axes that the user has named count without regard to their ranks.
+    """
+    is_axis = record.name in chosen.axes
+    return evolve(record, axis=is_axis, quality=record.quality if is_axis and not request.front else 0)
+
+
 def with_batch_sizes(request: Request, chosen: Chosen) -> Request:
     """Return the request with the batch sizes that its workloads say, where the user named none.
 

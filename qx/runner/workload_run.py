@@ -173,7 +173,7 @@ class WorkloadRun:
 
     def metrics_of(self, chosen: Chosen, phase: str) -> tuple[Entry, ...]:
         """Return the metrics of a phase that apply to the workload's task, in their order."""
-        return tuple(entry for entry in chosen.metrics_of(phase) if self._applies(entry))
+        return tuple(entry for entry in chosen.metrics_of(phase) if self.applies(entry))
 
     def leave_out_metrics(self, chosen: Chosen, reporter: Reporter) -> None:
         """Say once of metrics that are for other tasks that they do not apply, and why.
@@ -185,7 +185,7 @@ class WorkloadRun:
         others = [
             entry
             for entry in chosen.metrics
-            if not self._applies(entry)
+            if not self.applies(entry)
             and (entry.name in chosen.named_metrics or (task.name is None and _is_for_classes(entry)))
         ]
         causes: dict[str, list[str]] = {}
@@ -198,7 +198,8 @@ class WorkloadRun:
             for cell, name in product(self.cells, names):
                 self.metric_failures[cell, name] = MetricFailure("unsupported", cause)
 
-    def _applies(self, entry: Entry) -> bool:
+    def applies(self, entry: Entry) -> bool:
+        """Return whether a metric is for the workload's task, or for any."""
         tasks = metric(entry).tasks
         return not tasks or self.ready.task.name in tasks
 

@@ -23,10 +23,10 @@ VERSION_1 = Path(__file__).parent.parent / "data" / "results_of_version_1.json"
 
 
 def _without_forks(run: RunRecord) -> RunRecord:
-    """Return a run that says nothing of forked launches."""
+    """Return a run that says nothing of forked launches, nor of cells with fewer rounds."""
 
     def plain(measuring: Measuring | None) -> Measuring | None:
-        return measuring and evolve(measuring, fresh_waves=None, forked=(), not_forked={})
+        return measuring and evolve(measuring, fresh_waves=None, fewer_rounds={}, forked=(), not_forked={})
 
     workloads = {
         name: evolve(workload, measuring=plain(workload.measuring))

@@ -105,6 +105,7 @@ class WaveLog:
             measured.unsteady |= {(pair.cell, pair.point) for pair in record.unsteady}
             measured.sittings.append(entry.sitting)
             measured.fresh_waves += record.measures_fresh
+            measured.fewer_rounds.update(record.fewer_rounds)
             measured.forkable |= {*record.forked}
             measured.unforkable |= record.not_forked
             for name, counts in record.rounds.items():
@@ -175,6 +176,7 @@ class WaveLog:
             warm_calls=_by_text(measured.warm_calls),
             fastest=_by_text(fastest),
             measures_fresh=measures_fresh,
+            fewer_rounds=tuple(cell for cell in launches if cell in measured.thinned),
             forked=tuple(sorted(measured.forkable)),
             not_forked=dict(measured.unforkable),
             details={

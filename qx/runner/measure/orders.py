@@ -33,6 +33,8 @@ class WaveOrder:
     whole_waves: int
     fresh_seconds: float
     measures_fresh: bool
+    #: Cells that need no more rounds.
+    settled: frozenset[str] = frozenset()
     #: Time since the first wave of the run began.
     elapsed: float
     #: Time until all launches must have ended.

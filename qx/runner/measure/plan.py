@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 from attrs import Factory, define, frozen
 
+from qx.analysis.settled import Decisions
 from qx.contract.devices import CPU
 from qx.contract.figures import CALL, Figure, Point
 from qx.contract.records import Metric
@@ -119,6 +120,9 @@ class Plan:
     timeout: float
     #: Device that launches are served on.
     device: str = CPU
+    #: What will be decided about the cells, so that those that need no more rounds have fewer; None: all have
+    #: the same rounds.
+    decisions: Decisions | None = None
     #: Makes the job of a launch from a cell, its artifact and the time of the spawn in nanoseconds.
     job: Callable[[CellId, StoredArtifact, int], LaunchJob]
 
@@ -205,6 +209,10 @@ class Measured:
     metric_failures: dict[tuple[str, str], MetricFailure] = Factory(dict)
     #: The largest number of rounds of a wave, by metric and point.
     rounds: dict[str, dict[Point, int]] = Factory(dict)
+    #: Settled cells that have fewer rounds than others in the current wave, and the number of waves that each
+    #: cell has completed with fewer.
+    thinned: set[str] = Factory(set)
+    fewer_rounds: Counter[str] = Factory(Counter)
     #: Number of CPUs that launches were pinned to during rounds, with the host on the others; 0: not pinned.
     pinned_to: int = 0
     #: The CPUs that launches were pinned to, by wave; empty if they were not pinned.
@@ -309,3 +317,4 @@ class Measured:
         """Keep the samples of the current wave, which the launch of this cell has completed."""
         for figure, series in self.pending.pop(cell, ()):
             self.parts.setdefault((cell, figure), []).append(series)
+        self.fewer_rounds.update({cell} & self.thinned)

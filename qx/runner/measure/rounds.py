@@ -10,6 +10,7 @@ from typing import TypeAlias
 from attrs import frozen
 
 from qx.contract.figures import Figure, Point
+from qx.statistics.undisturbed import MIN_SAMPLES, spread_rounds
 
 #: Length of a block in seconds, and the limits of its number of calls. Many short blocks give smaller errors
 #: than few long ones, as long as the warm-up before each is the shorter part: `benchmarks/scheduling.py`.
@@ -29,6 +30,8 @@ SHORT_SECONDS = 0.05
 LONG_SECONDS = 0.7
 #: Limits of the number of rounds of a wave.
 LEAST_ROUNDS, MOST_ROUNDS = 5, 40
+#: Of how many rounds a settled cell has one: `benchmarks/fewer_rounds.py`.
+SETTLED_SHARE = 3
 
 
 #: Seconds that a call takes with its reset, by cell and point.
@@ -87,18 +90,44 @@ def round_seconds(times: Times, block_times: Times, point: Point) -> float:
     )
 
 
-def count_rounds(tasks: Sequence[Task], costs: Mapping[Task, float], seconds: float) -> dict[Task, int]:
+@frozen(kw_only=True)
+class RoundCost:
+    """How long rounds of a task take."""
+
+    #: Seconds of one round of the cells that have all rounds.
+    seconds: float
+    #: Seconds that the settled cells add to a round in which they are.
+    settled_seconds: float = 0.0
+    #: The smallest number of calls of a block of any cell.
+    calls: int = 1
+
+    def of(self, count: int) -> float:
+        """Return the seconds of so many rounds."""
+        return count * self.seconds + count_settled_rounds(count, self.calls) * self.settled_seconds
+
+
+def count_settled_rounds(count: int, calls: int) -> int:
+    """Return how many of ``count`` rounds a settled cell has, if blocks have ``calls`` calls at least.
+
+    It has all of them where a part would be too few: fewer than ``LEAST_ROUNDS``, or with fewer calls than
+    the fastest 15 % can be told from.
+    """
+    fewer = max(LEAST_ROUNDS, math.ceil(MIN_SAMPLES / calls), math.ceil(count / SETTLED_SHARE))
+    return fewer if 2 * fewer <= count else count
+
+
+def count_rounds(tasks: Sequence[Task], costs: Mapping[Task, RoundCost], seconds: float) -> dict[Task, int]:
     """Return how many rounds of each task fit into ``seconds``, which the tasks share equally.
 
-    ``costs`` are the seconds of one round of a task. Time that a task does not need goes to the others. Each
-    task has at least ``LEAST_ROUNDS``, even where they do not fit, and at most ``MOST_ROUNDS``.
+    Time that a task does not need goes to the others. Each task has at least ``LEAST_ROUNDS``, even where
+    they do not fit, and at most ``MOST_ROUNDS``.
     """
     counts: dict[Task, int] = {}
-    for done, task in enumerate(sorted(tasks, key=costs.__getitem__)):
+    for done, task in enumerate(sorted(tasks, key=lambda task: costs[task].of(1))):
         share = max(0.0, seconds) / (len(tasks) - done)
-        fitting = math.floor(share / costs[task]) if costs[task] > 0 else MOST_ROUNDS
-        counts[task] = max(LEAST_ROUNDS, min(MOST_ROUNDS, fitting))
-        seconds -= counts[task] * costs[task]
+        possible = range(MOST_ROUNDS, LEAST_ROUNDS, -1)
+        counts[task] = next((count for count in possible if costs[task].of(count) <= share), LEAST_ROUNDS)
+        seconds -= costs[task].of(counts[task])
     return counts
 
 
@@ -110,3 +139,15 @@ def schedule_rounds(counts: Mapping[Task, int], order: random.Random) -> list[tu
         for number in range(count)
     ]
     return [(task, number) for _, task, number in sorted(placed, key=lambda entry: entry[0])]
+
+
+def settled_rounds(counts: Mapping[Task, int], calls: Mapping[Task, int]) -> dict[Task, set[int]]:
+    """Return the numbers of the rounds that settled cells have, of each task in which they have fewer.
+
+    ``calls`` is the smallest number of calls of a block of any cell. The rounds are the same for all settled
+    cells, so that these are compared with each other in all of them.
+    """
+    fewer = {task: count_settled_rounds(count, calls[task]) for task, count in counts.items()}
+    return {
+        task: {*spread_rounds(count, fewer[task])} for task, count in counts.items() if fewer[task] < count
+    }

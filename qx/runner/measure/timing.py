@@ -9,6 +9,7 @@ from itertools import product
 
 from attrs import evolve
 
+from qx.analysis.settled import Decisions
 from qx.contract.figures import Point
 from qx.errors import UsageError
 from qx.processes.answers import MetricFailure
@@ -22,7 +23,17 @@ from qx.runner.measure.groups import grouped
 from qx.runner.measure.log import WaveLog
 from qx.runner.measure.plan import INTERRUPTED, LEAST_WAVES, MACHINES_LOST, LaunchJobs, Measured, Plan
 from qx.runner.measure.waves import BudgetTooShort, measure_in_waves
-from qx.runner.request import QUICK_WAVES, Chosen, Reporter, Request, budget_of, config, references
+from qx.runner.request import (
+    QUICK_WAVES,
+    Chosen,
+    Reporter,
+    Request,
+    budget_of,
+    config,
+    metric,
+    references,
+    with_axis,
+)
 from qx.runner.workload_run import Run, WorkloadRun
 from qx.storage.cache import open_cache
 
@@ -72,6 +83,8 @@ def measure_waves(
         budget=budget,
         max_budget=None,
         least_waves=waves,
+        # What is decided by these waves is not what results decide.
+        decisions=None,
         seed=run.request.seed + seed,
     )
     run.reporter.phase("measure", f"{len(plan.cells)} cells, {waves} waves")
@@ -214,7 +227,25 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: CellId) -
         seed=request.seed,
         timeout=request.timeout,
         device=request.device,
+        decisions=_decisions(run, workload_run, baseline, control),
         job=job,
+    )
+
+
+def _decisions(run: Run, workload_run: WorkloadRun, baseline: str, control: CellId) -> Decisions:
+    """Return what the results of a workload will decide about its cells."""
+    return Decisions(
+        metrics=tuple(
+            with_axis(metric(entry), run.chosen, run.request)
+            for entry in run.chosen.metrics
+            if workload_run.applies(entry)
+        ),
+        points=workload_run.points(run.request.points),
+        baseline=baseline,
+        control=str(control),
+        cells=tuple(workload_run.successful_builds()),
+        constraints=run.request.constraints,
+        failed=frozenset(workload_run.metric_failures),
     )
 
 

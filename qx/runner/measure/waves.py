@@ -12,6 +12,7 @@ import numpy as np
 from attrs import Factory, define, evolve, field, fields
 
 from qx.analysis.quantity import Quantity
+from qx.analysis.settled import Settling
 from qx.contract.figures import Point
 from qx.contract.records import MOST_WAVES
 from qx.processes.answers import HoldAnswer
@@ -27,6 +28,7 @@ from qx.runner.measure.orders import MeasureElsewhere, WaveOrder, WaveOutcome
 from qx.runner.measure.plan import ENDED_BY, INTERRUPTED, Measured, Plan
 from qx.runner.measure.rounds import (
     LEAST_ROUNDS,
+    RoundCost,
     Task,
     Times,
     block_calls,
@@ -34,6 +36,7 @@ from qx.runner.measure.rounds import (
     quantise_times,
     round_seconds,
     schedule_rounds,
+    settled_rounds,
     warm_calls,
 )
 from qx.runner.measure.servers import WaveServers
@@ -45,6 +48,8 @@ HEADROOM = 0.95
 #: Share of the time until the end of the run's time that waves are planned for: a wave that is longer than
 #: estimated would be cut off, with nothing left of it.
 BEFORE_END = 0.9
+#: Number of waves with the baseline after which cells may count as settled.
+LEAST_BEFORE_SETTLED = 3
 
 
 class BudgetTooShort(Exception):
@@ -116,6 +121,7 @@ def carry_out(order: WaveOrder, processes: Processes) -> WaveOutcome:
         fresh_seconds=order.fresh_seconds,
         whole_waves=order.whole_waves,
         measures_fresh=order.measures_fresh,
+        settled=order.settled,
         wave_began=now,
     )
     group.order = order.shuffler
@@ -159,6 +165,12 @@ class _Group:
     counts: dict[Task, int] = Factory(dict)
     #: The shortest time of a call in the warm-ups of all waves so far in seconds, by cell and point.
     fastest: dict[str, dict[Point, float]] = Factory(dict)
+    #: Finds the settled cells; None: none ever is.
+    settling: Settling | None = field(init=False)
+    #: Cells that need no more rounds, as far as was known before the current wave.
+    settled: frozenset[str] = frozenset()
+    #: Numbers of the rounds in which these are in the current wave, of each task in which they have fewer.
+    settled_rounds: dict[Task, set[int]] = Factory(dict)
     #: Whether the current wave measures the metrics of phase ``fresh``.
     measures_fresh: bool = False
     #: Seconds that launches of this group took in which only memory and start-up are measured.
@@ -180,6 +192,7 @@ class _Group:
         seed = f"{self.plan.seed} {' '.join(self.group)}"
         # In another sitting orders are drawn anew, not those of its first waves once more.
         self.order = random.Random(f"{seed} {self.log.sitting}" if self.log.sitting else seed)
+        self.settling = None if self.plan.decisions is None else Settling(self.plan.decisions)
 
     @property
     def alive(self) -> list[str]:
@@ -281,8 +294,10 @@ class _Group:
     # One wave -------------------------------------------------------------------------------------
 
     def _wave(self) -> None:
+        self.settled = self._find_settled()
         self.measured.waves += 1
         self.measured.pending.clear()
+        self.measured.thinned.clear()
         cells = self.alive
         self.order.shuffle(cells)
         self.log.begin(self.measured)
@@ -338,6 +353,7 @@ class _Group:
             whole_waves=self.whole_waves,
             fresh_seconds=self.fresh_seconds,
             measures_fresh=self.measures_fresh,
+            settled=self.settled,
             elapsed=now - self.began,
             left=self.plan.end - now,
         )
@@ -375,6 +391,13 @@ class _Group:
         with keep_host_off(self._hold(launches)):
             self._rounds(launches)
 
+    def _find_settled(self) -> frozenset[str]:
+        """Return the cells that need no more rounds, by the waves so far."""
+        if self.settling is None or self.whole_waves < LEAST_BEFORE_SETTLED:
+            return frozenset()
+        recording = self.recording.select(self.plan.cells)
+        return self.settling.settled_cells(recording, self.measured.failures, self.measured.dropped)
+
     def _wants_fresh(self) -> bool:
         """Return whether the next wave measures the metrics of phase ``fresh``."""
         if not self.plan.fresh or not self.plan.block:
@@ -394,13 +417,45 @@ class _Group:
 
     def _plan_rounds(self, times: Times, block_times: Times) -> None:
         """Set the rounds of this wave so that it and the waves that must follow fit into the budget."""
+        calls = {
+            task: min(
+                (
+                    self.measured.calls_per_block[cell][task.point]
+                    for cell in times
+                    if task.point in times[cell]
+                ),
+                default=1,
+            )
+            for task in self.plan.tasks
+        }
         required_waves = self.plan.least_waves - self.whole_waves
-        if required_waves <= 0:
-            return
+        if required_waves > 0:
+            self._count_rounds(times, block_times, calls, required_waves)
+        self.settled_rounds = settled_rounds(self.counts, calls) if self.settled else {}
+        self.measured.thinned |= {
+            cell
+            for cell in self.settled & times.keys()
+            if any(self.plan.has(cell, task.point) for task in self.settled_rounds)
+        }
+
+    def _count_rounds(
+        self, times: Times, block_times: Times, calls: Mapping[Task, int], required_waves: int
+    ) -> None:
+        """Set the number of rounds of each task, of which settled cells have fewer."""
         tasks = self.plan.tasks
-        costs = {task: round_seconds(times, block_times, task.point) for task in tasks}
+        settled = {cell: times[cell] for cell in times if cell in self.settled}
+        others = {cell: times[cell] for cell in times if cell not in self.settled}
+        costs = {
+            task: RoundCost(
+                seconds=round_seconds(others, block_times, task.point),
+                settled_seconds=round_seconds(settled, block_times, task.point) if settled else 0.0,
+                calls=calls[task],
+            )
+            for task in tasks
+        }
         launching = time.monotonic() - self.wave_began - self.apart_seconds
-        least = self.plan.least_waves * (launching + LEAST_ROUNDS * sum(costs.values()))
+        of_rounds = sum(cost.of(LEAST_ROUNDS) for cost in costs.values())
+        least = self.plan.least_waves * (launching + of_rounds)
         self._grant(len(self.plan.groups) * (least + self.least_fresh * self.apart_seconds))
         # What fresh launches of this wave have taken, and those of later waves will take at least.
         fresh_seconds = max(1, self.fresh_to_come) * self.apart_seconds
@@ -440,10 +495,15 @@ class _Group:
         return cpus
 
     def _rounds(self, launches: dict[str, Worker]) -> None:
-        """Run the rounds of a wave: in each, every launch has one block, in a random order."""
+        """Run the rounds of a wave: in each, every launch has one block, in a random order.
+
+        Settled cells are in some of them only.
+        """
         passes = schedule_rounds(self.counts, self.order)
         for done, (task, number) in enumerate(passes):
             cells = [cell for cell in launches if self.plan.has(cell, task.point)]
+            if number not in self.settled_rounds.get(task, {number}):
+                cells = [cell for cell in cells if cell not in self.settled]
             self.order.shuffle(cells)
             for position, cell in enumerate(cells):
                 try:

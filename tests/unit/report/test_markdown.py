@@ -262,6 +262,11 @@ def test_an_alarm_is_seen_before_the_table(builders: ModuleType) -> None:
             "Calls were not steady yet when warming ended: `quick` (batch 32).",
         ),
         (
+            {"fewer_rounds": {"toy/quick": 3, "toy/alike": 1}, "waves": 7},
+            "Fewer rounds were enough for `quick` in 3 of 7 waves and for `alike` in 1 of 7 waves, since "
+            "nothing that is decided here needs more.",
+        ),
+        (
             {"deaths": (Death(cell="toy/quick", wave=2, outcome="crashed", stage="block", cause="SIGSEGV"),)},
             "- A launch of `quick` died in wave 3 (crashed in block): SIGSEGV",
         ),

@@ -14,6 +14,7 @@ import pytest
 
 from qx.contract.figures import Point
 from qx.errors import UsageError
+from qx.processes.answers import to_fields
 from qx.results.run_record import Death, Unsteady
 from qx.runner.journal import (
     ASIDE,
@@ -59,6 +60,7 @@ def wave(number: int, **changes: Any) -> WaveRecord:
         "forked": ("toy_loader",),
         "not_forked": {"other_loader": "crashed in load: died"},
         "details": {"toy/quick": {"delay|1": [{"n": 1}]}},
+        "fewer_rounds": ("toy/quick",),
     }
     return WaveRecord(**{**fields, **changes})
 
@@ -120,11 +122,24 @@ def test_waves_are_restored_into_a_measurement(results: Path, builders: ModuleTy
     assert measured.unsteady == {("toy/quick", Point(1, 8))}
     assert measured.calls_per_block == {"toy/quick": {Point(1, 8): 3}}
     assert (measured.fresh_waves, measured.forkable) == (2, {"toy_loader"})
+    assert measured.fewer_rounds == Counter({"toy/quick": 2})
     assert measured.unforkable == {"other_loader": "crashed in load: died"}
     assert not measured.failures
     for parts in measured.parts.values():
         assert [sorted(set(part.wave)) for part in parts] == [[0], [1]]
     assert log.sitting == 3
+    journal.close()
+
+
+def test_a_wave_of_an_earlier_version_had_equal_rounds(results: Path) -> None:
+    """A record that does not say which cells had fewer rounds is read: none had."""
+    fields = to_fields(wave(0))
+    del fields["fewer_rounds"]
+    append(
+        results, json.dumps({"kind": "wave", "seconds": 1.0, "fields": fields}, default=to_fields).encode()
+    )
+    journal = Journal.resume(results)
+    assert journal.of(WaveRecord) == [wave(0, fewer_rounds=())]
     journal.close()
 
 

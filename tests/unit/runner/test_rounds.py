@@ -12,11 +12,14 @@ from qx.contract.figures import Figure, Point
 from qx.environment import cpu_numbers
 from qx.runner.measure import holding, rounds
 from qx.runner.measure.rounds import (
+    RoundCost,
     Task,
     block_calls,
     count_rounds,
+    count_settled_rounds,
     round_seconds,
     schedule_rounds,
+    settled_rounds,
     warm_calls,
 )
 
@@ -33,18 +36,36 @@ def test_a_block_is_as_many_calls_as_fit_its_time() -> None:
 
 def test_tasks_share_the_time_and_give_on_what_they_do_not_need() -> None:
     """Short and long calls get equal seconds, up to the largest useful number of rounds."""
-    costs = {task: round_seconds(TIMES, TIMES, task.point) for task in (SMALL, LARGE)}
-    assert costs[SMALL] == pytest.approx((12 + 5) * 0.001 + (6 + 2) * 0.002)
-    assert costs[LARGE] == pytest.approx(3 * 0.03 + 2 * 0.06)
+    seconds = {task: round_seconds(TIMES, TIMES, task.point) for task in (SMALL, LARGE)}
+    assert seconds[SMALL] == pytest.approx((12 + 5) * 0.001 + (6 + 2) * 0.002)
+    assert seconds[LARGE] == pytest.approx(3 * 0.03 + 2 * 0.06)
     halved = {cell: {size: seconds / 2 for size, seconds in times.items()} for cell, times in TIMES.items()}
     assert round_seconds(TIMES, halved, ONE) == pytest.approx((24 + 10) * 0.001 + (12 + 5) * 0.002)
+    costs = {task: RoundCost(seconds=cost) for task, cost in seconds.items()}
     counts = count_rounds([LARGE, SMALL], costs, 2.4)
-    assert counts[SMALL] * costs[SMALL] == pytest.approx(1.2, abs=costs[SMALL])
-    assert counts[LARGE] * costs[LARGE] == pytest.approx(1.2, abs=costs[LARGE])
+    assert counts[SMALL] * seconds[SMALL] == pytest.approx(1.2, abs=seconds[SMALL])
+    assert counts[LARGE] * seconds[LARGE] == pytest.approx(1.2, abs=seconds[LARGE])
     plenty = count_rounds([LARGE, SMALL], costs, 4.5)
     assert plenty[SMALL] == rounds.MOST_ROUNDS
-    assert plenty[LARGE] == int((4.5 - 40 * costs[SMALL]) / costs[LARGE])
+    assert plenty[LARGE] == int((4.5 - 40 * seconds[SMALL]) / seconds[LARGE])
     assert set(count_rounds([LARGE, SMALL], costs, -5.0).values()) == {rounds.LEAST_ROUNDS}
+
+
+def test_a_settled_cell_has_a_third_of_the_rounds_and_never_too_few() -> None:
+    """It has five at least, with ten calls at least; where that is more than half, it has all rounds."""
+    assert [count_settled_rounds(count, 3) for count in (5, 9, 10, 15, 16, 40)] == [5, 9, 5, 5, 6, 14]
+    assert [count_settled_rounds(count, 1) for count in (10, 19, 20, 40)] == [10, 19, 10, 14]
+    numbers = settled_rounds({SMALL: 16, LARGE: 9}, {SMALL: 3, LARGE: 2})
+    assert numbers == {SMALL: {0, 2, 5, 8, 10, 13}}
+
+
+def test_the_time_that_settled_cells_leave_goes_to_more_rounds() -> None:
+    """Of ten cells half are settled: the others have the rounds for which the seconds are then enough."""
+    cost = RoundCost(seconds=0.5, settled_seconds=0.5, calls=3)
+    assert cost.of(9) == pytest.approx(9.0)
+    assert cost.of(18) == pytest.approx(0.5 * (18 + 6))
+    assert count_rounds([SMALL], {SMALL: RoundCost(seconds=1.0, calls=3)}, 12.0) == {SMALL: 12}
+    assert count_rounds([SMALL], {SMALL: cost}, 12.0) == {SMALL: 18}
 
 
 def test_rounds_of_different_tasks_are_mixed() -> None:
