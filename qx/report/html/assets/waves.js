@@ -130,8 +130,8 @@ function drawTimeline(board, canvas, data) {
     if (x(end) - x(start) > 14 || starts.length < 30) group.append("text").attr("class", "tick").attr("x", (x(start) + x(end - 1)) / 2).attr("y", inner.bottom + 16).attr("text-anchor", "middle").text(data.rounds[start][0] + 1);
   });
   for (const [name, values, kind] of shown) {
-    const line = d3.line().defined((value) => value !== null).x((_, index) => x(index)).y((value) => y(100 * value));
-    group.append("path").attr("class", `line ${kind}`).attr("d", line(values)).append("title").text(name);
+    const line = d3.line().defined(([, value]) => value !== null).x(([index]) => x(index)).y(([, value]) => y(100 * value));
+    group.append("path").attr("class", `line ${kind}`).attr("d", line(linePoints(values, data.rounds))).append("title").text(name);
   }
   const legend = element("ul", { class: "legend" }, ...shown.map(([name, , kind]) => element("li", {}, strokeIcon(kind), " " + name)));
   canvas.replaceChildren(legend, chart.svg.node());
@@ -141,6 +141,13 @@ function drawTimeline(board, canvas, data) {
     const [wave, round] = data.rounds[index];
     return showTip(event.clientX, event.clientY, `wave ${wave + 1}, round ${round + 1}`, shown.map(([name, values]) => [name, values[index] === null ? "-" : `+${percent(values[index])}`]));
   }).on("pointerleave", hideTip);
+}
+
+// Where a config had fewer rounds in a wave than others, its line goes from one of them to the next; it ends where a
+// whole wave is missing.
+function linePoints(values, rounds) {
+  const measured = new Set(rounds.filter((_, index) => values[index] !== null).map(([wave]) => wave));
+  return values.map((value, index) => [index, value]).filter(([index, value]) => value !== null || !measured.has(rounds[index][0]));
 }
 
 function strokeIcon(kind) {
