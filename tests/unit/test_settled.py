@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 from attrs import evolve
 
 from qx.analysis.settled import Decisions, Settling, front_is_open, pick_is_open
@@ -124,14 +123,35 @@ def test_a_constraint_keeps_a_cell_open() -> None:
     assert settling.settled_cells(recorded(APART | {"quick": 1.8})) == {"quick", "quicker", "slow"}
 
 
-@pytest.mark.parametrize("phase", ["block", "artifact"])
-def test_what_is_picked_keeps_ties_open(phase: Any) -> None:
-    """Of cells that are equal in what is picked by, those stay open that latency decides between."""
-    weights = {"base": 100.0, "quick": 50.0, "quicker": 50.0, "slow": 70.0}
-    near = APART | {"quick": 1.03}
-    pick = evolve(WEIGHT, pick="the lightest", axis=phase == "artifact")
-    settling = Settling(decisions(evolve(DELAY, pick=None), pick))
-    assert settling.settled_cells(recorded(near, weights=weights)) == {"slow"}
+def test_what_is_picked_keeps_those_open_that_may_be_picked() -> None:
+    """Rounds decide which of two cells is the quickest, though both are on the front, if that is picked."""
+    weights = {"base": 100.0, "quick": 50.0, "quicker": 40.0, "slow": 100.0}
+    loads = {"base": 100.0, "quick": 40.0, "quicker": 50.0, "slow": 100.0}
+    recording = recorded(APART | {"quick": 1.03}, weights=weights)
+    for cell in CELLS:
+        series = recording.series[cell][Figure("weight")]
+        recording.add(cell, Figure("load"), evolve(series, values=np.array([loads[cell]])))
+    load = evolve(WEIGHT, name="load")
+    metrics = (WEIGHT, load, evolve(DELAY, pick=None))
+    assert Settling(decisions(*metrics)).settled_cells(recording) == {"quick", "quicker", "slow"}
+    assert Settling(decisions(WEIGHT, load, DELAY)).settled_cells(recording) == {"slow"}
+    lightest = evolve(WEIGHT, pick="the lightest")
+    assert Settling(decisions(lightest, *metrics[1:])).settled_cells(recording) == {
+        "quick",
+        "quicker",
+        "slow",
+    }
+
+
+def test_equals_stay_open_that_latency_decides_between() -> None:
+    """Where several are equal in what is picked by, the axes that follow decide, each between those left."""
+    tie, quicker = np.zeros((3, 3)), np.array([0.0, 0.03, -1.0])[:, None] - np.array([0.0, 0.03, -1.0])
+    equal, timed = Axis(tie, tie, 0.01), Axis(quicker - 0.02, quicker + 0.02, 0.02)
+    assert pick_is_open([equal, timed], [False, True]).tolist() == [True, True, False]
+    assert pick_is_open([equal, timed], [False, False]).tolist() == [False, False, False]
+    smaller = np.array([0.0, -1.0, 0.0])[:, None] - np.array([0.0, -1.0, 0.0])
+    other = Axis(smaller, smaller, 0.01)
+    assert pick_is_open([equal, other, timed], [False, False, True]).tolist() == [False, False, False]
 
 
 def test_nothing_is_settled_where_it_cannot_be_computed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +11,14 @@ import pytest
 
 from qx.analysis.recompute import differences, recompute
 from qx.contract.figures import Figure, Point
+from qx.processes.workers import Processes
 from qx.results.recording import Recording
 from qx.results.results_file import read
+from qx.runner.measure import timing
+from qx.runner.measure.orders import WaveOrder, WaveOutcome
+from qx.runner.measure.plan import Measured, Plan
 from qx.runner.measure.rounds import count_settled_rounds
+from qx.runner.measure.waves import carry_out, measure_in_waves
 from qx.statistics.undisturbed import spread_rounds
 
 #: A loader like the toy's whose calls take milliseconds.
@@ -50,8 +56,21 @@ SLOW_LOADER = """
 """
 
 
-@pytest.fixture(scope="module")
+def measure_elsewhere(plan: Plan, processes: Processes, recording: Recording, *others: Any) -> Measured:
+    """Measure as a run does whose waves another machine measures: orders and outcomes are pickled."""
+
+    def measure(order: WaveOrder) -> WaveOutcome:
+        outcome = carry_out(pickle.loads(pickle.dumps(order)), processes)
+        returned: WaveOutcome = pickle.loads(pickle.dumps(outcome))
+        return returned
+
+    step, log, _ = others
+    return measure_in_waves(plan, processes, recording, step, log, measure)
+
+
+@pytest.fixture(scope="module", params=["here", "elsewhere"])
 def done(
+    request: pytest.FixtureRequest,
     qx: Callable[..., Any],
     toy: Any,
     write_plugin: Callable[[str, str], str],
@@ -59,11 +78,14 @@ def done(
 ) -> Any:
     """A run of a config that is slower than the baseline and as large, and of one that is its equal."""
     loader = write_plugin("slow_loader", SLOW_LOADER)
-    return qx(
-        *("run", *toy.arguments(toy.config("slow", loader="slow_loader"), toy.config("equal"), loader)),
-        *("-m", "latency", "-m", "file_size", "--batch-size", 1, "--precision", 1e-9, "--budget", 15),
-        *("--out", tmp_path_factory.mktemp("fewer") / "out"),
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "elsewhere":
+            patch.setattr(timing, "measure_in_waves", measure_elsewhere)
+        return qx(
+            *("run", *toy.arguments(toy.config("slow", loader="slow_loader"), toy.config("equal"), loader)),
+            *("-m", "latency", "-m", "file_size", "--batch-size", 1, "--precision", 1e-9, "--budget", 15),
+            *("--out", tmp_path_factory.mktemp("fewer") / "out"),
+        )
 
 
 def test_a_cell_that_is_dominated_for_sure_has_fewer_rounds(done: Any) -> None:
