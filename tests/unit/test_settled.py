@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from attrs import evolve
 
+from qx.analysis import settled
 from qx.analysis.settled import Decisions, Settling, front_is_open, pick_is_open
 from qx.contract.figures import Figure, Point
 from qx.contract.records import Metric
@@ -170,6 +172,52 @@ def test_cells_that_are_not_measured_yet_keep_others_open() -> None:
     assert Settling(decisions(DELAY, WEIGHT, cells=cells)).settled_cells(recorded(APART)) == {"quick", "slow"}
     failed = Settling(decisions(DELAY, WEIGHT, cells=cells)).settled_cells(recorded(APART), {"to_come"})
     assert failed == {"quick", "quicker", "slow"}
+
+
+def test_a_cell_that_has_hardly_been_measured_is_open() -> None:
+    """One whose launches completed a single wave has no interval, so nothing about it is settled."""
+    recording = recorded(APART)
+    series = recording.series["slow"][Figure("delay", ONE)]
+    is_last = series.wave == 3
+    fields = {name: getattr(series, name)[is_last] for name in ("values", "wave", "round", "position")}
+    recording.add("slow", Figure("delay", ONE), evolve(series, **fields))
+    assert "slow" not in Settling(decisions(DELAY, WEIGHT)).settled_cells(recording)
+
+
+def test_a_cell_whose_answers_are_wrong_settles_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results leave out a cell whose answers have nothing to do with the baseline's, however quick it is."""
+    recording, near = recorded(APART | {"quick": 0.1}), recorded(APART | {"quick": 0.1, "slow": 1.01})
+    answers = np.random.default_rng(4).normal(size=(50, 3))
+    for cell in CELLS:
+        outputs = -answers if cell == "quick" else answers
+        recording.outputs[cell] = near.outputs[cell] = {"output": outputs}
+    assert Settling(decisions(DELAY, WEIGHT)).settled_cells(recording) == {"quicker", "slow"}
+    assert Settling(decisions(DELAY, WEIGHT)).settled_cells(near) == set()
+    monkeypatch.setattr(settled, "MOST_OUTPUT_BYTES", 100)
+    assert Settling(decisions(DELAY, WEIGHT)).settled_cells(recording) == set()
+
+
+def test_rounds_matter_where_they_decide_who_dominates() -> None:
+    """A timed axis matters if a cell may be worse in it, or if it is better in nothing else."""
+
+    def pairs(low: float, high: float) -> Axis:
+        """Return an axis in which the first of two cells is better by so much."""
+        return Axis([[0.0, low], [-high, 0.0]], [[0.0, high], [-low, 0.0]], 0.02)
+
+    smaller, same = pairs(0.5, 0.5), pairs(0.0, 0.0)
+    for other, timed, is_open in (
+        (smaller, pairs(-0.01, 0.10), False),
+        (smaller, pairs(-0.10, 0.01), True),
+        (same, pairs(-0.01, 0.10), True),
+        (same, pairs(-0.01, 0.01), False),
+        (pairs(-0.5, -0.5), pairs(0.03, 0.10), False),
+    ):
+        assert front_is_open([other, timed], [False, True]).tolist() == [is_open] * 2
+        assert not front_is_open([other, timed], [False, False]).any()
+    # Whether it dominates is open, but for what rounds say nothing of.
+    unsure = pairs(-0.10, 0.10)
+    assert not front_is_open([smaller, unsure, pairs(-0.01, 0.10)], [False, False, True]).any()
+    assert front_is_open([smaller, unsure, pairs(-0.10, 0.01)], [False, False, True]).all()
 
 
 def test_a_dominated_cell_does_not_care_who_else_may_dominate_it() -> None:
