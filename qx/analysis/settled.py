@@ -16,11 +16,15 @@ from qx.contract.figures import Point
 from qx.contract.records import Metric
 from qx.errors import UsageError
 from qx.results.constraints import Bound, Constraint, bound_of, metric_of
-from qx.results.recording import MOST_OUTPUT_BYTES, Recording
+from qx.results.recording import Recording
 from qx.statistics import intervals, pareto
+from qx.values import Array
 
 #: Level of the intervals by which a decision counts as settled. Results decide by 95 %.
 LEVEL = 0.99
+#: Size of the outputs of a cell by which it is seen whether they are like the baseline's. They may be larger
+#: than memory, and are read between waves.
+OUTPUT_BYTES = 4 << 20
 
 
 @frozen(kw_only=True)
@@ -52,7 +56,7 @@ class Settling:
     decisions: Decisions
     #: Axes of metrics that waves do not change, by metric and cells.
     _axes: dict[tuple[str, tuple[str, ...]], pareto.Axis] = Factory(dict)
-    #: Cells whose answers have nothing to do with the baseline's, which are left out; None: not computed yet.
+    #: Cells whose answers are unlike the baseline's, which results leave out; None: not computed yet.
     _unlike_baseline: frozenset[str] | None = None
 
     def settled_cells(
@@ -68,11 +72,11 @@ class Settling:
         """
         decisions = self.decisions
         failed = decisions.failed | dropped
-        unlike = self._find_unlike_baseline(recording)
         later = [metric for metric in decisions.metrics if metric.phase == "derived" and decides(metric)]
         # What is derived from launches is not known before they have all ended, nor what is picked by it.
-        if unlike is None or any(metric.pick or metric.samples in OF_LAUNCHES for metric in later):
+        if any(metric.pick or metric.samples in OF_LAUNCHES for metric in later):
             return frozenset()
+        unlike = self._find_unlike_baseline(recording)
         candidates = [cell for cell in decisions.cells if cell not in failures and cell not in unlike]
         quantities = [
             Quantity(
@@ -116,13 +120,16 @@ class Settling:
         settled = {cell for cell, needs_more in zip(cells, is_open, strict=True) if not needs_more}
         return frozenset(settled - {decisions.baseline, decisions.control})
 
-    def _find_unlike_baseline(self, recording: Recording) -> frozenset[str] | None:
-        """Return the cells that results leave out for their answers; None where answers are too many."""
+    def _find_unlike_baseline(self, recording: Recording) -> frozenset[str]:
+        """Return the cells that results will leave out, by their answers to the first items."""
         if self._unlike_baseline is None:
-            cells = self.decisions.cells
-            if recording.output_bytes(cells) > MOST_OUTPUT_BYTES:
-                return None
-            errors = output_errors(cells, self.decisions.baseline, recording)
+            first = Recording(
+                outputs={
+                    cell: {name: _first_items(array) for name, array in outputs.items()}
+                    for cell, outputs in recording.outputs.items()
+                }
+            )
+            errors = output_errors(self.decisions.cells, self.decisions.baseline, first)
             self._unlike_baseline = frozenset(error.cell for error in errors if error.is_below_0_db)
         return self._unlike_baseline
 
@@ -217,6 +224,11 @@ def pick_is_open(
             np.fill_diagonal(may_be_better, False)
             is_open |= may_be_better.any(axis=0) | may_be_better.any(axis=1)
     return is_open
+
+
+def _first_items(array: Array) -> Array:
+    """Return as many of the first items as ``OUTPUT_BYTES`` hold, at least one."""
+    return array[: max(1, OUTPUT_BYTES // max(1, array[:1].nbytes))]
 
 
 def _is_undecided(bound: Bound, quantity: Quantity, cell: str) -> bool:

@@ -193,8 +193,11 @@ def test_a_cell_whose_answers_are_wrong_settles_no_other(monkeypatch: pytest.Mon
         recording.outputs[cell] = near.outputs[cell] = {"output": outputs}
     assert Settling(decisions(DELAY, WEIGHT)).settled_cells(recording) == {"quicker", "slow"}
     assert Settling(decisions(DELAY, WEIGHT)).settled_cells(near) == set()
-    monkeypatch.setattr(settled, "MOST_OUTPUT_BYTES", 100)
-    assert Settling(decisions(DELAY, WEIGHT)).settled_cells(recording) == set()
+    monkeypatch.setattr(settled, "OUTPUT_BYTES", 100)
+    assert Settling(decisions(DELAY, WEIGHT)).settled_cells(recording) == {"quicker", "slow"}
+    for cell in CELLS:
+        near.outputs[cell] = {"output": np.concatenate([answers[:4], near.outputs[cell]["output"][4:]])}
+    assert Settling(decisions(DELAY, WEIGHT)).settled_cells(near) == {"quick", "quicker", "slow"}
 
 
 def test_rounds_matter_where_they_decide_who_dominates() -> None:
