@@ -165,8 +165,8 @@ class _Group:
     counts: dict[Task, int] = Factory(dict)
     #: The shortest time of a call in the warm-ups of all waves so far in seconds, by cell and point.
     fastest: dict[str, dict[Point, float]] = Factory(dict)
-    #: Finds the settled cells; None: none ever is.
-    settling: Settling | None = field(init=False)
+    #: Finds the settled cells; None before it is first asked.
+    settling: Settling | None = None
     #: Cells that need no more rounds, as far as was known before the current wave.
     settled: frozenset[str] = frozenset()
     #: Numbers of the rounds in which these are in the current wave, of each task in which they have fewer.
@@ -192,7 +192,6 @@ class _Group:
         seed = f"{self.plan.seed} {' '.join(self.group)}"
         # In another sitting orders are drawn anew, not those of its first waves once more.
         self.order = random.Random(f"{seed} {self.log.sitting}" if self.log.sitting else seed)
-        self.settling = None if self.plan.decisions is None else Settling(self.plan.decisions)
 
     @property
     def alive(self) -> list[str]:
@@ -393,8 +392,9 @@ class _Group:
 
     def _find_settled(self) -> frozenset[str]:
         """Return the cells that need no more rounds, by the waves so far."""
-        if self.settling is None or self.whole_waves < LEAST_BEFORE_SETTLED:
+        if self.plan.decisions is None or self.whole_waves < LEAST_BEFORE_SETTLED:
             return frozenset()
+        self.settling = self.settling or Settling(self.plan.decisions)
         recording = self.recording.select(self.plan.cells)
         return self.settling.settled_cells(recording, self.measured.failures, self.measured.dropped)
 
