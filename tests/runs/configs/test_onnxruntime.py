@@ -40,7 +40,7 @@ from runtimes import IMAGES, Net, answer, check_7_bits_without_vnni, convert, re
 from test_weight_counts import read_by_its_loader
 from torch import nn
 
-from qx import Context, Unsupported
+from qx import Batch, Context, Unsupported
 
 # The exporters warn of their own insides.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -170,3 +170,21 @@ def test_other_widths_are_in_the_file(config: str, tmp_path: Path) -> None:
         assert any("computes in float" in note for note in artifact.notes) == (not is_usual)
         errors[weights, activations] = float(np.square(answer(served(artifact), images) - expected).sum())
     assert errors[8, 16] < errors[8, 8] < errors[4, 8]
+
+
+def test_calibration_reads_a_few_items_at_a_time() -> None:
+    """All items, in their order, by the names of the graph, in calls that are small."""
+    pytest.importorskip("onnx")
+    from qx_plugins.runtimes.onnxruntime.converting import READ_ITEMS, CalibrationReader
+
+    batches = [
+        Batch(inputs={"x": np.arange(6.0)[:, None], "y": np.arange(6)}),
+        Batch(inputs={"x": np.arange(6.0, 7.0)[:, None], "y": np.arange(6, 7)}),
+    ]
+    reader = CalibrationReader(["first", "second"], batches)
+    calls = list(iter(reader.get_next, None))
+    assert [len(call["first"]) for call in calls] == [READ_ITEMS, 6 - READ_ITEMS, 1]
+    for name, dimensions in (("first", 2), ("second", 1)):
+        joined = np.concatenate([call[name] for call in calls])
+        assert joined.ndim == dimensions
+        assert joined.ravel().tolist() == [*range(7)]

@@ -50,6 +50,8 @@ REQUANTIZED = (
     f"ONNX Runtime quantizes layers in float as it loads the graph, unless it is opened with "
     f"disabled_optimizers=[{REQUANTIZING!r}], as the loader and serve.py do"
 )
+#: Items of a call of the calibration.
+READ_ITEMS = 4
 #: Note about widths for which the runtime has no integer kernels.
 IN_FLOAT = "ONNX Runtime rounds to these widths and computes in float: its integer kernels are for 8 bits"
 #: Note about weights with one scale in a config that has a scale for each output channel.
@@ -370,7 +372,7 @@ def build_static_artifact(
         quantize_static(
             str(source),
             str(target),
-            _CalibrationReader(_input_names(source), batches),
+            CalibrationReader(_input_names(source), batches),
             quant_format=QuantFormat.QDQ,
             activation_type=QuantType.QUInt8 if activation_bits(context) == USUAL else QuantType.QUInt16,
             weight_type=weight_type,
@@ -394,11 +396,20 @@ def _input_names(path: Path) -> list[str]:
     return [entry.name for entry in model.graph.input if entry.name not in constants]
 
 
-class _CalibrationReader:
-    """Calibration batches behind the interface ``CalibrationDataReader`` of ONNX Runtime."""
+class CalibrationReader:
+    """Calibration batches behind the interface ``CalibrationDataReader`` of ONNX Runtime, in smaller ones.
+
+    Its graph computes all extremes after everything else, so that all activations of a call are in memory
+    at once (19 GB of 32 texts with 512 tokens, in a decoder of 6 million parameters). The extremes of all
+    calls are the same however items are divided among them.
+    """
 
     def __init__(self, names: Sequence[str], batches: Sequence[Batch]) -> None:
-        self._batches = (dict(zip(names, batch.inputs.values(), strict=True)) for batch in batches)
+        self._calls = (
+            dict(zip(names, (array[start : start + READ_ITEMS] for array in arrays), strict=True))
+            for arrays in (tuple(batch.inputs.values()) for batch in batches)
+            for start in range(0, len(arrays[0]), READ_ITEMS)
+        )
 
     def get_next(self) -> Any:
-        return next(self._batches, None)
+        return next(self._calls, None)
