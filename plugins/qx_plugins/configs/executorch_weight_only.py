@@ -75,7 +75,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     from qx_plugins.recipes.exporting import export_model
     from qx_plugins.recipes.linears import left_in_float, multiples, quantize_linears
     from qx_plugins.recipes.rewriting import rewrite_program
-    from qx_plugins.runtimes.executorch.converting import MAX_BATCH, build_artifact
+    from qx_plugins.runtimes.executorch.converting import build_artifact, most_items
 
     in_float = float_layers(model, context)
     size = int(context.options["group_size"])
@@ -89,9 +89,8 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
 
     def quantize(_program: ExportedProgram, _expected: Reference) -> nn.Module:
         quantized = quantize_linears(model, recipe, in_float, multiples(size))
-        return (
-            rewrite_program(export_model(quantized, example_inputs, MAX_BATCH, context.lengths)) or quantized
-        )
+        program = export_model(quantized, example_inputs, most_items(context), context.lengths)
+        return rewrite_program(program) or quantized
 
     artifact = build_artifact(model, example_inputs, context, quantize)
     return evolve(artifact, notes=[*artifact.notes, *notes])

@@ -29,11 +29,12 @@ from any_runtime import (  # noqa: F401
     test_what_is_quantized_runs_in_8_bits,
 )
 from attrs import evolve
+from qx_plugins.runtimes.executorch.converting import MAX_BATCH, most_items
 from runtimes import answer, check_any_number_of_inputs, convert, imported_host, ready, served
 from test_weight_counts import read_by_its_loader
 from torch import nn
 
-from qx import Context, Unsupported
+from qx import Context, Lengths, Unsupported
 
 # The exporters warn of their own insides.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -126,6 +127,13 @@ class InOrder(nn.Module):
         return tuple(self.scorer(tokens).values())
 
 
+@pytest.mark.parametrize(("highest", "expected"), [(None, MAX_BATCH), (64, 128), (512, 16), (20_000, 1)])
+def test_memory_is_planned_for_as_many_items_as_are_short_enough(highest: int | None, expected: int) -> None:
+    """A program for long texts takes fewer at once, since memory is planned for the longest."""
+    lengths = highest and Lengths(lowest=1, highest=highest, dimensions=(1,))
+    assert most_items(Context(lengths=lengths)) == expected
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("config", ready("executorch_weight_only"))
 def test_a_decoder_is_lowered_for_any_batch(config: str, tmp_path: Path) -> None:
@@ -141,6 +149,7 @@ def test_a_decoder_is_lowered_for_any_batch(config: str, tmp_path: Path) -> None
     with torch.no_grad():
         expected = model(tokens)[0].numpy()
     artifact = convert(config, model, tmp_path, (tokens[:1],), {"group_size": 32, "method": "rtn"})
+    assert artifact.details["most"] == MAX_BATCH
     subject = served(evolve(artifact, outputs=(LOGITS, LOG_LIKELIHOODS)))
     for count in (1, 3):
         native = subject.prepare({"tokens": tokens[:count].numpy()})

@@ -29,19 +29,24 @@ from qx_plugins.recipes.exporting import (
 from qx_plugins.recipes.fidelity import Reference, compute_reference, verify_compiled
 
 FILE = "model.pte"
-#: Largest batch that a program takes, in items: ExecuTorch plans its memory ahead of time.
-MAX_BATCH = 128
+#: Largest batch that a program takes, in items, and largest number of positions of all its items together:
+#: ExecuTorch plans its memory ahead of time, for the largest batch of the longest items.
+MAX_BATCH, MAX_POSITIONS = 128, 8192
 #: Note of every artifact about its batches.
 BATCHES = (
-    "one program serves all batch sizes; "
-    f"it takes up to {MAX_BATCH} items at once, and larger batches in parts"
+    "one program serves all batch sizes; it takes up to {most} items at once, and larger batches in parts"
 )
-
 
 #: Messages for error codes of the runtime (``runtime/core/error.h``).
 CODES = {0x1: "internal error", 0x10: "not supported", 0x12: "invalid argument", 0x14: "missing operator"}
 _CODE = re.compile(r"error: 0x([0-9a-f]+)")
 _KERNEL = re.compile(r"in operator (\S+?::\w+)")
+
+
+def most_items(context: Context) -> int:
+    """Return the largest batch that a program takes, in items."""
+    longest = 1 if context.lengths is None else context.lengths.highest
+    return max(1, min(MAX_BATCH, MAX_POSITIONS // longest))
 
 
 def build_artifact(
@@ -57,42 +62,43 @@ def build_artifact(
     """
     assert context.folder is not None
     expected = compute_reference(model.eval(), example_inputs)
-    program, original = prepare_program(model, example_inputs, MAX_BATCH, context.lengths)
+    most = most_items(context)
+    program, original = prepare_program(model, example_inputs, most, context.lengths)
     _check_batch(original)
     # ExecuTorch logs every node that it does not delegate.
     logging.getLogger("executorch").setLevel(logging.ERROR)
     with explain_lowering(original, "cannot be lowered to XNNPACK"):
         if quantize is not None:
-            program = export_model(quantize(program, expected), example_inputs, MAX_BATCH, context.lengths)
+            program = export_model(quantize(program, expected), example_inputs, most, context.lengths)
         in_torch = _program_in_torch(program, original)
         path = context.folder / FILE
-        _lower(program, path)
-    served = _served_program(path, context.threads, original)
+        _lower(program, path, most)
+    served = _served_program(path, context.threads, original, most)
     try:
         verify_compiled(expected, in_torch, served, "lowered to XNNPACK, it")
     except Unsupported as error:
         if "layer '" in str(error):
             raise
-        layer = _first_wrong_layer(program, expected.inputs, context.threads)
+        layer = _first_wrong_layer(program, expected.inputs, context.threads, most)
         raise Unsupported(f"layer {layer!r}: {error}" if layer else str(error)) from error
     return Artifact(
         folder=context.folder,
         loader="executorch",
         files=[FILE],
-        details={"most": MAX_BATCH},
-        notes=[BATCHES],
+        details={"most": most},
+        notes=[BATCHES.format(most=most)],
     )
 
 
-def _lower(program: ExportedProgram, path: Path) -> None:
-    """Lower a program to XNNPACK, and write what ExecuTorch runs to ``path``."""
+def _lower(program: ExportedProgram, path: Path, most: int) -> None:
+    """Lower a program for up to ``most`` items to XNNPACK, and write what ExecuTorch runs to ``path``."""
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
     from executorch.exir.passes import MemoryPlanningPass
 
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
     if not _takes_any_batch(lowered.exported_program()):
-        raise Unsupported(f"ExecuTorch can lower it only for batches of exactly {MAX_BATCH}")
+        raise Unsupported(f"ExecuTorch can lower it only for batches of exactly {most}")
     # Use the caller's tensors in place of copies in planned memory.
     planning = MemoryPlanningPass(alloc_graph_input=False)
     executable = lowered.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
@@ -100,18 +106,20 @@ def _lower(program: ExportedProgram, path: Path) -> None:
         executable.write_to_file(file)
 
 
-def _first_wrong_layer(program: ExportedProgram, inputs: tuple[torch.Tensor, ...], threads: int) -> str:
+def _first_wrong_layer(
+    program: ExportedProgram, inputs: tuple[torch.Tensor, ...], threads: int, most: int
+) -> str:
     """Return the layer from which on a lowered program is wrong or does not run; empty if it is not found."""
     with tempfile.TemporaryDirectory() as folder:
 
         def lower_part(part: ExportedProgram) -> Callable[..., Any]:
             path = Path(folder) / FILE
-            _lower(part, path)
-            return _served_program(path, threads, part)
+            _lower(part, path, most)
+            return _served_program(path, threads, part, most)
 
         # A part of a graph may be one that torch cannot export.
         with suppress(Exception):
-            return first_wrong_layer(program, lower_part, inputs, MAX_BATCH)
+            return first_wrong_layer(program, lower_part, inputs, most)
     return ""
 
 
@@ -135,7 +143,7 @@ def _program_in_torch(program: ExportedProgram, original: ExportedProgram) -> Ca
     return call
 
 
-def _served_program(path: Path, threads: int, program: ExportedProgram) -> Callable[..., Any]:
+def _served_program(path: Path, threads: int, program: ExportedProgram, most: int) -> Callable[..., Any]:
     """Return a function that runs the program by its loader.
 
     It raises ``Unsupported``, with the layer where the runtime names it.
@@ -143,7 +151,7 @@ def _served_program(path: Path, threads: int, program: ExportedProgram) -> Calla
     from qx_plugins.loaders.executorch import ExecuTorchSubject
 
     names = tuple(map(str, range(len(program.graph_signature.user_outputs))))
-    subject = ExecuTorchSubject(path, threads, MAX_BATCH, names)
+    subject = ExecuTorchSubject(path, threads, most, names)
 
     def call(*inputs: torch.Tensor) -> Any:
         arrays = {f"input_{index}": tensor.numpy() for index, tensor in enumerate(inputs)}
