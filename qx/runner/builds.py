@@ -183,8 +183,10 @@ def _key(
         "job": {
             name: value
             for name, value in asdict(job).items()
-            # What the device is decides the build, and not its number.
-            if name not in ("weights", "calibration", "training", "folder", "device", "imports", "shared")
+            # What the device is decides the build, and not its number. Of the loaders those do that rebuild
+            # modules, which are among the sources: a further runtime changes no build of another one.
+            if name
+            not in ("weights", "calibration", "training", "folder", "device", "imports", "shared", "loaders")
         },
         "device": None if device is None else _kind_of_device(job.device, device),
         "weights": prepared.weights_sha256,
