@@ -163,6 +163,9 @@ class Serving(Answer):
     loaded: float
     #: Largest resident memory while the artifact was loaded and evaluated, in MiB.
     peak: float
+    #: The same while a batch as large as the largest that launches time was answered, before all items were;
+    #: None where those of the evaluation are no larger.
+    timed_peak: float | None = None
     #: Kinds of call of the loaded subject, beside the one that every subject has.
     kinds: tuple[str, ...] = ()
     #: Reasons why it does not serve inputs of some of the lengths that the user named, by length.

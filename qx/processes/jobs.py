@@ -328,6 +328,8 @@ class EvaluateJob(ArtifactJob["EvaluateAnswer"]):
 
     do: ClassVar[str] = "evaluate"
     batch_size: int
+    #: Items of the largest batch that launches time; None if there are no launches.
+    timed_batch_size: int | None = None
     #: Number of the first items that are evaluated; None for all.
     items: int | None = None
     #: Whether more items may be evaluated later, whose outputs then follow behind those of these items.

@@ -45,6 +45,8 @@ UNDECIDING = ("artifact", "inputs", "lengths", "outputs", "finished", "compiled"
 #: Number of items evaluated in one call, unless their inputs or their outputs take more than this many bytes:
 #: the activations of a network take many times as much memory as these.
 BATCH_SIZE, BATCH_BYTES = 100, 16 << 20
+#: Memory that a launch is expected to take at least, in bytes.
+LEAST_LAUNCH_BYTES = 2.0**29
 
 
 @frozen
@@ -79,7 +81,7 @@ def evaluate_cells(run: Run, workload_run: WorkloadRun) -> None:
         if isinstance(result, Failure):
             workload_run.mark_failed(cell, result, run.reporter, "evaluate")
             continue
-        workload_run.launch_bytes = max(workload_run.launch_bytes, result.launch_bytes)
+        workload_run.launch_bytes[cell] = max(LEAST_LAUNCH_BYTES, result.launch_bytes)
         workload_run.device_bytes = max(workload_run.device_bytes, result.device_bytes)
         workload_run.kinds[cell] = result.kinds
         workload_run.refuse_lengths(cell, result.refused_lengths, run.reporter)
@@ -89,7 +91,7 @@ def evaluate_cells(run: Run, workload_run: WorkloadRun) -> None:
 
 def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | EvaluationResult]:
     """Return for each cell its failure, or its failed metrics and the memory that a launch takes."""
-    request, cells = run.request, workload_run.successful_builds()
+    cells = workload_run.successful_builds()
     run.reporter.phase("evaluate", f"{workload_run.ready.items} items, {len(cells)} cells")
     records = {entry.name: metric(entry) for entry in run.chosen.metrics}
     hangs = Hangs()
@@ -107,8 +109,7 @@ def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evalua
         for name, samples in evaluation.samples.items():
             series = Series.plain(samples, looked=workload_run.is_looked_at(records[name]))
             run.recording.add(cell, Figure(name), series)
-        own = [size for entry in run.chosen.metrics for size in metric(entry).batch_sizes]
-        scale = max((*request.batch_sizes, *own)) / evaluation_batch_size(workload_run.ready)
+        scale = _timed_batch_size(run) / evaluation_batch_size(workload_run.ready)
         serving = evaluation.serving
         launch_bytes = _launch_bytes(serving, scale)
         device_bytes = 0.0
@@ -304,6 +305,7 @@ def _job(
         inputs=str(workload_run.ready.evaluation),
         lengths={length: str(folder) for length, folder in workload_run.ready.lengths.items()},
         batch_size=evaluation_batch_size(workload_run.ready),
+        timed_batch_size=_timed_batch_size(run),
         items=workload_run.ready.items,
         grows=len(workload_run.planned_items) > 1,
         steps=build.steps,
@@ -319,8 +321,19 @@ def _job(
     )
 
 
+def _timed_batch_size(run: Run) -> int:
+    """Return the number of items of the largest batch that launches time."""
+    own = (size for entry in run.chosen.metrics for size in metric(entry).batch_sizes)
+    return max((*run.request.batch_sizes, *own))
+
+
 def _launch_bytes(memory: Serving, scale: float) -> float:
-    """Return the memory of a launch in bytes: the loaded artifact, and a batch ``scale`` times as large."""
+    """Return the memory of a launch in bytes: the loaded artifact, and a batch ``scale`` times as large.
+
+    What a smaller batch takes was measured.
+    """
+    if memory.timed_peak is not None:
+        return memory.timed_peak * MIB
     working = memory.peak - memory.loaded
     return (memory.loaded + max(1.0, scale) * working) * MIB
 

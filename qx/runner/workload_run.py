@@ -95,8 +95,8 @@ class WorkloadRun:
     #: Metrics that could not be measured: ``(cell, metric)`` -> failure.
     metric_failures: dict[tuple[str, str], MetricFailure] = Factory(dict)
     measured: Measured = Factory(Measured)
-    #: Memory that a launch is expected to take, in bytes.
-    launch_bytes: float = 2.0**29
+    #: Memory that a launch of each evaluated cell is expected to take, in bytes.
+    launch_bytes: dict[str, float] = Factory(dict)
     #: Memory of the device that a launch is expected to take, in bytes; 0 on the CPU.
     device_bytes: float = 0.0
     #: Folders of the outputs of the cells that were evaluated.

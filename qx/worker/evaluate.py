@@ -162,6 +162,11 @@ def _predict(job: EvaluateJob, channel: Channel) -> Serving:
         )
     channel.stage("predict")
     split = Split.read(Path(job.inputs)).first(job.items)
+    timed_peak = None
+    before = max(loaded.peak, marker.mark("probe").peak)
+    if job.timed_batch_size is not None and job.timed_batch_size < job.batch_size:
+        subject.call(subject.prepare(split.rows(0, job.timed_batch_size)))
+        timed_peak = max(before, marker.mark("timed").peak)
     predict(
         subject,
         split,
@@ -183,7 +188,8 @@ def _predict(job: EvaluateJob, channel: Channel) -> Serving:
     )
     return Serving(
         loaded=loaded.rss,
-        peak=max(loaded.peak, predicted.peak),
+        peak=max(before, timed_peak or 0.0, predicted.peak),
+        timed_peak=timed_peak,
         kinds=calls.kinds,
         refused_lengths=refused,
         device_loaded=device_loaded,

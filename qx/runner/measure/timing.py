@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 
 from attrs import evolve
@@ -17,6 +17,7 @@ from qx.results.cells import CellId
 from qx.results.run_record import TIME_LIMIT
 from qx.runner import devices
 from qx.runner.devices import RunDevice, hold_device
+from qx.runner.evaluation import LEAST_LAUNCH_BYTES
 from qx.runner.executor import MOST_LOST, MachineLost
 from qx.runner.journal import GroupsRecord
 from qx.runner.measure.groups import grouped
@@ -298,8 +299,8 @@ def _runtime_baselines(chosen: Chosen, cells: Mapping[str, CellId]) -> dict[str,
 
 def _room(free: int, workload_run: WorkloadRun, reporter: Reporter) -> int:
     """Return how many cells so much free memory holds at once, besides the baseline and the control."""
-    room = MEMORY_SHARE * free
-    return _cells_in(room, "memory", workload_run.launch_bytes, workload_run.name, reporter)
+    sizes = sorted(workload_run.launch_bytes.values(), reverse=True) or [LEAST_LAUNCH_BYTES]
+    return _cells_in(MEMORY_SHARE * free, "memory", sizes, workload_run.name, reporter)
 
 
 def _device_room(workload_run: WorkloadRun, reporter: Reporter, device: RunDevice | None) -> float:
@@ -307,16 +308,25 @@ def _device_room(workload_run: WorkloadRun, reporter: Reporter, device: RunDevic
     if device is None or not workload_run.device_bytes:
         return math.inf
     room = devices.MEMORY_SHARE * device.free_bytes
-    memory = f"the memory of {device.name}"
-    return _cells_in(room, memory, workload_run.device_bytes, workload_run.name, reporter)
+    sizes = [workload_run.device_bytes]
+    return _cells_in(room, f"the memory of {device.name}", sizes, workload_run.name, reporter)
 
 
-def _cells_in(room: float, memory: str, launch_bytes: float, workload: str, reporter: Reporter) -> int:
-    """Return how many cells a memory has room for, besides the baseline and the control."""
-    launches = int(room / launch_bytes)
-    if launches < 3:
+def _cells_in(room: float, memory: str, sizes: Sequence[float], workload: str, reporter: Reporter) -> int:
+    """Return how many cells a memory has room for, besides the baseline and the control.
+
+    ``sizes`` are the bytes that launches take, the largest first. Those behind the last take as much as it,
+    and the baseline and the control as much as the largest.
+    """
+    largest = sizes[0]
+    if room < 3 * largest:
         reporter.say(
-            f"{workload}: a launch takes about {launch_bytes / 2**30:.1f} GiB, so "
+            f"{workload}: a launch takes about {largest / 2**30:.1f} GiB, so "
             f"{memory} may not hold the baseline, the control and a config at once"
         )
-    return launches - 2
+    room -= 2 * largest
+    for count, size in enumerate(sizes):
+        if size > room:
+            return count
+        room -= size
+    return len(sizes) + int(room / sizes[-1])

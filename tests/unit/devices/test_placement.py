@@ -64,7 +64,22 @@ def test_the_memory_of_a_device_makes_groups(launch: float, launches: int) -> No
     run: Any = SimpleNamespace(name="cnn", device_bytes=launch)
     reporter: Any = Lines()
     # 90 % of the 16,000 MiB that were free before the device was opened.
-    assert timing._device_room(run, reporter, RunDevice("cuda:0", answer())) == launches - 2
+    assert timing._device_room(run, reporter, RunDevice("cuda:0", answer())) == max(0, launches - 2)
+
+
+def test_small_launches_share_memory_with_a_large_one() -> None:
+    """A group is as large as the launches take, the largest first, and not as if all were the largest."""
+    sizes = {"a": 1.0 * GIB, "b": 5.0 * GIB, "c": 1.0 * GIB}
+    reporter: Any = Lines()
+    run: Any = SimpleNamespace(name="lm", launch_bytes=sizes)
+    free = int(20 * GIB / timing.MEMORY_SHARE) + 1
+    # Twice 5 GiB for the baseline and the control, then 5, 1 and 1, and three more of 1.
+    assert timing._room(free, run, reporter) == 6
+    run.launch_bytes = {**sizes, "d": 4.0 * GIB, "e": 3.0 * GIB}
+    assert timing._room(free, run, reporter) == 2
+    assert not reporter.lines
+    run.launch_bytes = {}
+    assert timing._room(free, run, reporter) == 38
 
 
 def test_without_a_device_only_the_memory_of_the_machine_counts() -> None:

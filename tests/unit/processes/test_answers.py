@@ -46,7 +46,9 @@ READING = DeviceReading(
     processes=(DeviceProcess(pid=7, name="python", memory=1 << 30), DeviceProcess(pid=8)),
 )
 MEMORY = DeviceMemory(reserved_peak=20.0, of_process=420.5, free=1000.0, total=2000.0)
-SERVING = job_answers.Serving(loaded=100.5, peak=200.0, kinds=("decode",), device_peak=MEMORY)
+SERVING = job_answers.Serving(
+    loaded=100.5, peak=200.0, timed_peak=150.5, kinds=("decode",), device_peak=MEMORY
+)
 DERIVED = job_answers.DerivedMeasurement(key="rate|", samples=SAMPLES, read=("latency",))
 SPLIT = kit.ExaminedSplit(
     lengths={"image": 4, "labels": 4},
