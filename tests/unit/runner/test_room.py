@@ -1,4 +1,4 @@
-"""Whether the disk has room for the outputs of a run is checked before anything is built."""
+"""The room that an evaluation takes, on the disk and in memory."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from qx.contract.structure import Lengths
 from qx.errors import UsageError
-from qx.runner.evaluation import check_room
+from qx.runner.evaluation import check_room, evaluation_batch_size
 
 
 def test_a_disk_that_is_too_small_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,3 +34,26 @@ def test_a_disk_that_is_too_small_is_refused_at_once(tmp_path: Path, monkeypatch
     )
     with pytest.raises(UsageError, match=re.escape(words)):
         check_room(run, [workload_run])
+
+
+@pytest.mark.parametrize(
+    ("highest", "output_bytes", "items", "expected"),
+    [
+        (None, 40, 5000, 100),
+        (None, 1 << 22, 5000, 4),
+        (None, 40, 7, 7),
+        (512, 40, 5000, 2),
+        (32, 40, 5000, 32),
+        (8192, 40, 5000, 1),
+    ],
+    ids=["small", "large outputs", "few items", "texts", "short texts", "long texts"],
+)
+def test_items_are_evaluated_in_batches_that_fit(
+    highest: int | None, output_bytes: int, items: int, expected: int
+) -> None:
+    """As many items in a call as memory and caches like, by their bytes and by the longest of them."""
+    lengths = highest and Lengths(lowest=1, highest=highest, dimensions=(1,))
+    prepared: Any = SimpleNamespace(
+        item_bytes=100, output_bytes=output_bytes, items=items, structure=SimpleNamespace(lengths=lengths)
+    )
+    assert evaluation_batch_size(prepared) == expected
