@@ -140,7 +140,7 @@ def run(
         the front's.
     lengths : int or sequence of int
         Lengths of inputs that are timed at each batch size, where a dimension of the inputs is free; by
-        default inputs as the data have them.
+        default those that the workload says, else inputs as the data have them.
     workloads : str or sequence of str
         Workloads to run in place of a model of one's own.
     settings : mapping or sequence of str

@@ -218,6 +218,16 @@ class Config:
             raise ValueError("option 'calibration_n' must be a whole number with a minimum of at least 1")
 
 
+def _to_lengths(values: Iterable[int]) -> tuple[int, ...]:
+    lengths = tuple(values)
+    for length in lengths:
+        if type(length) is not int or length < 1:
+            raise ValueError(f"'lengths' must be whole numbers from 1, not {length!r}")
+    if len(set(lengths)) < len(lengths):
+        raise ValueError(f"'lengths' has a length twice: {', '.join(map(str, lengths))}")
+    return lengths
+
+
 def _to_batch_sizes(values: Iterable[int]) -> tuple[int, ...]:
     sizes = tuple(values)
     for size in sizes:
@@ -369,6 +379,9 @@ class Workload:
     #: Batch sizes that are timed where the user names none; empty for those of every run, 1 and 32. Of
     #: several workloads those that all of them have are timed.
     batch_sizes: tuple[int, ...] = field(default=(), converter=_to_batch_sizes)
+    #: Lengths of inputs that are timed where the user names none; empty for inputs as the data have them. Of
+    #: several workloads those that all of them have are timed.
+    lengths: tuple[int, ...] = field(default=(), converter=_to_lengths)
     #: Names of metrics that are measured on request, and for this workload by default.
     metrics: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     #: Name of the workload to use instead, where this one is the default and its data are not available.

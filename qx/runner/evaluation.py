@@ -47,7 +47,7 @@ UNDECIDING = ("artifact", "inputs", "lengths", "outputs", "finished", "compiled"
 #: the activations of a network take many times as much memory as these.
 BATCH_SIZE, BATCH_BYTES = 100, 16 << 20
 #: Number of positions of all texts evaluated in one call: of more, the scores of each token leave the caches
-#: of the processor (64 texts of 512 tokens take 1.5 times as long in one call as two by two).
+#: of the processor (64 texts of 512 tokens take up to 1.5 times as long in one call as two by two).
 BATCH_POSITIONS = 1024
 #: Memory that a launch is expected to take at least, in bytes.
 LEAST_LAUNCH_BYTES = 2.0**29

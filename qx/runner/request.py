@@ -69,7 +69,8 @@ class Request:
     batch_sizes: tuple[int, ...] = field(default=DEFAULT_BATCH_SIZES, converter=to_integers)
     #: Whether the user named no batch sizes, so that a workload may say others.
     is_default_batch_sizes: bool = False
-    #: Lengths of inputs that are timed at each batch size; empty: inputs as the data have them.
+    #: Lengths of inputs that are timed at each batch size; empty: those that the workload says, else inputs
+    #: as the data have them.
     lengths: tuple[int, ...] = field(default=(), converter=to_integers)
     #: Numbers of threads that serve, each measured in waves of its own.
     threads: tuple[int, ...] = field(default=(1,), converter=_to_threads)
@@ -441,14 +442,23 @@ def with_axis(record: Metric, chosen: Chosen, request: Request) -> Metric:
     return evolve(record, axis=is_axis, quality=record.quality if is_axis and not request.front else 0)
 
 
-def with_batch_sizes(request: Request, chosen: Chosen) -> Request:
-    """Return the request with the batch sizes that its workloads say, where the user named none.
+def with_points(request: Request, chosen: Chosen) -> Request:
+    """Return the request with the batch sizes and lengths that its workloads say, where the user named none.
 
-    Of several workloads these are the sizes that all of them have.
+    Of several workloads these are what all of them have.
     """
-    sizes = [workload(entry).batch_sizes or DEFAULT_BATCH_SIZES for entry in chosen.workloads]
-    common = tuple(size for size in sizes[0] if all(size in others for others in sizes)) if sizes else ()
-    return evolve(request, batch_sizes=common) if request.is_default_batch_sizes and common else request
+    records = [workload(entry) for entry in chosen.workloads]
+    sizes = _common([record.batch_sizes or DEFAULT_BATCH_SIZES for record in records])
+    lengths = _common([record.lengths for record in records])
+    if request.is_default_batch_sizes and sizes:
+        request = evolve(request, batch_sizes=sizes)
+    return request if request.lengths else evolve(request, lengths=lengths)
+
+
+def _common(numbers: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the numbers that are in all of these, in the order of the first."""
+    first = numbers[0] if numbers else ()
+    return tuple(number for number in first if all(number in others for others in numbers))
 
 
 def _with_score(host: Host, metrics: Sequence[Entry], request: Request) -> list[Entry]:

@@ -34,7 +34,7 @@ from qx.runner.measure.shares import BudgetShares
 from qx.runner.measure.timing import measure_cells
 from qx.runner.phase_limits import PREPARATION, PhaseLimit
 from qx.runner.preparation import Prepared, prepare
-from qx.runner.request import Reporter, Request, cell_of, choose, with_batch_sizes
+from qx.runner.request import Reporter, Request, cell_of, choose, with_points
 from qx.runner.resuming import check_identity, check_prepared
 from qx.runner.resuming import identity as identity_of
 from qx.runner.workload_run import Run, WorkloadRun
@@ -67,7 +67,7 @@ def run(
     journal, interruption = journal or Journal(), interruption or Interruption()
     request.check()
     chosen = choose(host, request)
-    request = with_batch_sizes(request, chosen)
+    request = with_points(request, chosen)
     for name, users in chosen.added_baselines.items():
         reporter.say(f"{name} is added, as the runtime baseline of {', '.join(users)}")
     started = datetime.now(timezone.utc)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 VOCABULARY, POSITIONS = 4_096, 512
 #: Smallest length of an input: the shortest at which exported programs have scores at two positions.
 SHORTEST = 32
+#: Length of the prompts and contexts that are timed where the user names none.
+TIMED_LENGTH = 128
 #: Files beside the weights, in the package ``qx_weights``.
 TEXT, TOKENIZER, LICENCE = "stdlib_lm_text.json.gz", "stdlib_lm_tokenizer.json", "stdlib_lm_LICENSE.txt"
 #: Number of documents for calibration, out of what the model was trained on, and tokens of each.
@@ -40,6 +42,7 @@ def describe() -> Workload:
         summary="A decoder of 6.2 million parameters on 128 modules of Python's standard library.",
         weights="qx_weights:stdlib_lm.pt",
         batch_sizes=(1,),
+        lengths=(TIMED_LENGTH,),
         metrics=("kl_divergence",),
         options=(
             Option(
@@ -51,7 +54,7 @@ def describe() -> Workload:
             ),
             Option(
                 name="document_tokens",
-                default=768,
+                default=POSITIONS,
                 minimum=SHORTEST,
                 help="Tokens of each document that are evaluated, from its beginning.",
             ),

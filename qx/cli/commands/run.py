@@ -85,7 +85,7 @@ def register(commands: Commands) -> None:
         metavar="N",
         dest="lengths",
         help="a length of inputs to time at each batch size, where a dimension is free (repeatable; default: "
-        "inputs as the data have them)",
+        "those that the workload says, else inputs as the data have them)",
     )
     parser.add_argument(
         "--build-seeds",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from qx import Metric, Point
+from qx import Metric, Point, Workload
 from qx.host.host import Host
-from qx.runner.request import Request, choose, with_batch_sizes
+from qx.runner.request import Request, choose, with_points
 
 DECODE = {
     "name": "tokens",
@@ -25,10 +25,15 @@ def host() -> Host:
     return Host.discover()
 
 
+def completed(host: Host, *workloads: str, **fields: object) -> Request:
+    """Return the request of a run of these workloads, with what they say."""
+    request = Request(workloads=workloads, configs=("fp32_baseline",), **fields)  # type: ignore[arg-type]
+    return with_points(request, choose(host, request))
+
+
 def sizes(host: Host, *workloads: str, **fields: object) -> tuple[int, ...]:
     """Return the batch sizes of a run of these workloads."""
-    request = Request(workloads=workloads, configs=("fp32_baseline",), **fields)  # type: ignore[arg-type]
-    return with_batch_sizes(request, choose(host, request)).batch_sizes
+    return completed(host, *workloads, **fields).batch_sizes
 
 
 def test_a_workload_says_its_batch_sizes(host: Host) -> None:
@@ -37,6 +42,20 @@ def test_a_workload_says_its_batch_sizes(host: Host) -> None:
     assert sizes(host, "digits_cnn", is_default_batch_sizes=True) == (1, 32)
     assert sizes(host, "digits_cnn", "stdlib_lm", is_default_batch_sizes=True) == (1,)
     assert sizes(host, "stdlib_lm", batch_sizes=(4, 8)) == (4, 8)
+
+
+def test_a_workload_says_its_lengths(host: Host) -> None:
+    """Of several those that all have; what the user names stands."""
+    assert completed(host, "stdlib_lm").lengths == (128,)
+    assert completed(host, "digits_cnn", "stdlib_lm").lengths == ()
+    assert completed(host, "stdlib_lm", lengths=(512, 64)).lengths == (512, 64)
+
+
+@pytest.mark.parametrize(("lengths", "words"), [((0,), "from 1, not 0"), ((8, 8), "a length twice: 8, 8")])
+def test_lengths_of_a_workload_are_whole_numbers(lengths: tuple[int, ...], words: str) -> None:
+    """Anything else is refused where the plugin describes itself."""
+    with pytest.raises(ValueError, match=words):
+        Workload(name="texts", summary="Texts.", lengths=lengths)
 
 
 def test_a_workload_names_metrics_of_its_own(host: Host) -> None:
