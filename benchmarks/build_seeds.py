@@ -225,7 +225,7 @@ def main() -> None:
     parser.add_argument(
         "--configs", nargs="+", help="with spread: configs to build (default: all static ones)"
     )
-    parser.add_argument("--calibration-n", type=int, help="with spread: calibration images of every config")
+    parser.add_argument("--calibration-n", type=int, help="with spread: calibration items of every config")
     arguments = parser.parse_args()
     {"simulation": simulation, "spread": spread}[arguments.what](arguments)
 

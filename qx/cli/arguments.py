@@ -229,7 +229,7 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
         "--calibration-n",
         type=int,
         metavar="N",
-        help="calibration images of every config (default: each config's own, 256 unless it says otherwise)",
+        help="calibration items of every config (default: each config's own, 256 unless it says otherwise)",
     )
     parser.add_argument(
         "--calibration-data",

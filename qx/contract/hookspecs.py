@@ -328,7 +328,7 @@ def calibrate(
     """Run the prepared model on the calibration batches. Second step of a build.
 
     Called where the record says ``calibration`` or ``training``. Each batch has ``inputs`` and ``targets``,
-    arrays ``[batch, ...]`` by name. The targets of calibration batches are those of the calibration images
+    arrays ``[batch, ...]`` by name. The targets of calibration batches are those of the calibration items
     alone, and empty where the workload has no right answers. The training batches together are the training
     split, in a random order that depends on the seed alone. Report the progress of a long training through
     ``context.progress``, which also shows that it does not hang. The batches are the same for every config:

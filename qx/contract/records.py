@@ -147,7 +147,7 @@ def _options(values: Iterable[Option]) -> tuple[Option, ...]:
 
 #: Option of every config that calibrates; ``--calibration-n`` sets it for configs without their own setting.
 CALIBRATION_N = Option(
-    name="calibration_n", default=256, minimum=1, help="Calibration images, drawn evenly over the classes."
+    name="calibration_n", default=256, minimum=1, help="Calibration items, drawn evenly over the classes."
 )
 #: Option of every config whose record says ``float_layers``.
 FLOAT_LAYERS = Option(
@@ -181,7 +181,7 @@ class Config:
     #: Modules of torch that its hooks import. Where several builds of a run name the same ones they are
     #: imported once for all of them, before any plugin. They must start no thread.
     imports: tuple[str, ...] = field(default=(), converter=to_strings, validator=check_modules_of_torch)
-    #: Whether ``calibrate`` needs batches of calibration images. Such a config has an option
+    #: Whether ``calibrate`` needs batches of calibration items. Such a config has an option
     #: ``calibration_n``, which its author may declare to set another default.
     calibration: bool = flag_field()
     #: Whether ``calibrate`` needs training batches instead, to fine-tune on.
@@ -588,7 +588,7 @@ class LayerRow:
     #: Bits of an element of its weights, on average; None where the config does not say.
     bits: float | None = optional_number_field()
     #: Relative error of the layer: the root of the sum of squares of the differences from fp32, over that of
-    #: the fp32 values. A note says of what, such as its outputs for the calibration images; None where the
+    #: the fp32 values. A note says of what, such as its outputs for the calibration items; None where the
     #: config does not know.
     error: float | None = optional_number_field()
 

@@ -344,7 +344,7 @@ def _against_base(
     if basis == "own baseline" and pair.is_baseline:
         raise NotComparable("a baseline has no ratio to itself; directly = true compares it on one machine")
     compared = pair.compared(figure, basis, level)
-    # What another draw of calibration images changes is no change of the recipe.
+    # What another draw of calibration items changes is no change of the recipe.
     compared = pair.widened(figure, compared, level) or compared
     return Evidence(compared.kind, compared.value, compared.ci, compared.method, pair.floor(figure, basis))
 

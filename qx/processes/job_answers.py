@@ -121,11 +121,11 @@ class DataAnswer(Answer):
     shared_items: int = 0
     #: Name of the folder of the evaluation split.
     evaluation: str
-    #: Names of the folders of the calibration splits, by the number of images.
+    #: Names of the folders of the calibration splits, by the number of items.
     calibrations: Mapping[int, str]
     #: Name of the folder of the training split; None if the job does not ask for it.
     training: str | None
-    #: Names of the folders of further draws of calibration images, by seed and by the number of images.
+    #: Names of the folders of further draws of calibration items, by seed and by the number of items.
     further: Mapping[int, Mapping[int, str]] = Factory(dict)
     #: Names of the folders of inputs of the lengths that the user named, by length.
     lengths: Mapping[int, str] = Factory(dict)

@@ -178,7 +178,7 @@ class DataJob(LoadingJob["DataAnswer"]):
     training: bool = False
     #: Lengths that the user named, of which inputs are to be written.
     lengths: tuple[int, ...] = field(default=(), converter=to_integers)
-    #: Seeds of further draws of calibration images, one for each further build of a config.
+    #: Seeds of further draws of calibration items, one for each further build of a config.
     further_seeds: tuple[int, ...] = field(default=(), converter=to_integers)
     #: The sizes of the calibration splits of further draws.
     further_counts: tuple[int, ...] = field(default=(), converter=to_integers)

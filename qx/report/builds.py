@@ -1,4 +1,4 @@
-"""Words and rows about the builds of each config: how much another draw of calibration images changes."""
+"""Words and rows about the builds of each config: how much another draw of calibration items changes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def single(view: View, markup: Markup) -> Iterator[str]:
     if are_single(view):
         yield (
             f"Each config has one build, for which its intervals hold: {markup.name('--build-seeds 5')} "
-            "shows how much another draw of calibration images would change."
+            "shows how much another draw of calibration items would change."
         )
 
 
@@ -52,7 +52,7 @@ def explained(view: View) -> str:
     first = view.results.run.seed
     return (
         f"Configs that calibrate or train were built {seeds} times, with the seeds {first} to "
-        f"{first + seeds - 1}, each with its own draw of calibration images. sd: standard deviation between "
+        f"{first + seeds - 1}, each with its own draw of calibration items. sd: standard deviation between "
         "builds on the same items, with the smallest and the largest value. mean: how the mean over builds "
         "compares with the baseline; its 95 % interval covers the items and the draw of builds. All other "
         f"figures, the front and the picks are of the builds with seed {first}; the others were not timed. "

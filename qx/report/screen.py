@@ -232,7 +232,7 @@ def _legend(view: View, shown: FittedTable, width: int) -> Iterator[Line]:
         which = " of one build" if builds.are_single(view) else ""
         parts.append(f"± half of a 95 % interval{which}{_halves_of_values(shown)}")
     if any(column.is_spread for column in shown.columns):
-        parts.append("sd: between builds with other calibration images; all else is of the first build")
+        parts.append("sd: between builds with other calibration items; all else is of the first build")
     moved = [axis for axis in view.axes if not _is_shown(axis, shown) and _is_at_another_point(axis, shown)]
     parts += [f"the front goes by {to_terminal(str(axis))}" for axis in moved]
     if hidden := shown.left_out:

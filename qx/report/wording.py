@@ -56,7 +56,7 @@ UNCLEAR = {
     "interval": 'not clear, the interval includes "no change"',
     "noise floor": "not clear, no larger than the noise that the control shows",
     "correction": "not clear once corrected for the number of tests (Holm)",
-    "builds": "no larger than what another draw of calibration images may change",
+    "builds": "no larger than what another draw of calibration items may change",
     "margin": "too small to matter, within the metric's margin",
 }
 

@@ -59,11 +59,11 @@ class Prepared:
     engine: str
     #: Folders of the splits as plain arrays, each named by its fingerprint.
     evaluation: Path
-    #: The calibration splits, by the number of images.
+    #: The calibration splits, by the number of items.
     calibrations: Mapping[int, Path]
-    #: Further draws of calibration images, by seed and by the number of images.
+    #: Further draws of calibration items, by seed and by the number of items.
     further: Mapping[int, Mapping[int, Path]] = Factory(dict)
-    #: Numbers of images in them, where the data have fewer than that.
+    #: Numbers of items in them, where the data have fewer than that.
     calibration_sizes: Mapping[int, int] = Factory(dict)
     #: Inputs of the lengths that the user named, by length.
     lengths: Mapping[int, Path] = Factory(dict)
@@ -167,7 +167,7 @@ def calibration_counts(request: Request, variants: Sequence[Variant]) -> tuple[i
 
 
 def required_counts(variants: Sequence[Variant]) -> tuple[int, ...]:
-    """Return the numbers of calibration images that variants need."""
+    """Return the numbers of calibration items that variants need."""
     counts = {variant.calibration_n for variant in variants if variant.entry.state == "ready"}
     return tuple(sorted(count for count in counts if count is not None))
 

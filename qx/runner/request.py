@@ -76,7 +76,7 @@ class Request:
     threads: tuple[int, ...] = field(default=(1,), converter=_to_threads)
     #: Device that the configs are served on: ``cpu``, ``cuda`` or ``cuda:N``.
     device: str = field(default=CPU, converter=to_device)
-    #: Number of calibration images of configs whose own option is not set; None: the default of each.
+    #: Number of calibration items of configs whose own option is not set; None: the default of each.
     calibration_n: int | None = None
     #: Options of plugins, each as ``NAME.OPTION=VALUE[,VALUE...]``.
     settings: tuple[str, ...] = field(default=(), converter=to_strings)
@@ -149,7 +149,7 @@ class Request:
 
     @property
     def further_seeds(self) -> tuple[int, ...]:
-        """The seeds of further builds, each with a draw of calibration images of its own."""
+        """The seeds of further builds, each with a draw of calibration items of its own."""
         return tuple(range(self.seed + 1, self.seed + self.build_seeds))
 
     def check(self) -> None:

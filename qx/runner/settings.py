@@ -42,13 +42,13 @@ class Variant:
 
     @property
     def calibration_n(self) -> int | None:
-        """The number of its calibration images; None if it does not calibrate."""
+        """The number of its calibration items; None if it does not calibrate."""
         record = self.entry.record
         return calibration_n(record, self.options) if isinstance(record, Config) else None
 
 
 def calibration_n(record: Config, options: OptionValues) -> int | None:
-    """Return the number of calibration images of a config with these options; None without calibration."""
+    """Return the number of calibration items of a config with these options; None without calibration."""
     return int(options[CALIBRATION_N.name]) if record.calibration else None
 
 

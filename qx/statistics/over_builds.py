@@ -1,6 +1,6 @@
 """Intervals over builds and items at once, where every build was evaluated on the same items.
 
-The builds of a cell differ by the draw of calibration images and by the seed of whatever else is random. So
+The builds of a cell differ by the draw of calibration items and by the seed of whatever else is random. So
 a mean over builds has two sources of chance that cross: the items, which all builds share, and the builds. By
 the model of two crossed random effects (Searle, Casella & McCulloch, 1992, chapter 4) its variance is
 ``items / n + builds / m + interaction / (n m)``. The variance over items of their means over builds holds the

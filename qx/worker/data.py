@@ -106,7 +106,7 @@ def run(job: DataJob, channel: Channel) -> None:
 def _write_draw(
     train: Split, test: Split, counts: Sequence[int], seed: int, home: Path, damaged: dict[str, str]
 ) -> dict[int, str]:
-    """Draw calibration images, and return the name of the folder of a split for each number of them."""
+    """Draw calibration items, and return the name of the folder of a split for each number of them."""
     if not counts:
         return {}
     # The first items do not depend on how many are drawn, so smaller splits are heads of the largest.

@@ -1,7 +1,7 @@
 """Static int8 with one scale a layer, and the shift that rounding the weights makes taken out of the biases.
 
 With weights W rounded to Q, the mean of a layer's output is off by (Q - W) E[x]. E[x] is measured on the
-calibration images (Nagel et al., 'Data-free quantization through weight equalization and bias correction',
+calibration items (Nagel et al., 'Data-free quantization through weight equalization and bias correction',
 2019).
 """
 

@@ -92,7 +92,7 @@ def register(commands: Commands) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="build each config that draws data N times, with other calibration images and seeds, and show "
+        help="build each config that draws data N times, with other calibration items and seeds, and show "
         "how much that changes; latency and memory stay those of the first (default: 1)",
     )
     parser.add_argument("--yes", action="store_true", help="run, even if it is more than 1,000 cells")

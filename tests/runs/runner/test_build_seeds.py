@@ -1,4 +1,4 @@
-"""Further builds of a run: other calibration images and seeds, evaluated and not timed."""
+"""Further builds of a run: other calibration items and seeds, evaluated and not timed."""
 
 from __future__ import annotations
 
