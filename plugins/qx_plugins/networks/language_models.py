@@ -63,12 +63,10 @@ class Scorer(nn.Module):
     def forward(self, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the scores that are kept, and the log-likelihoods, of ``tokens`` ``[batch, length]``."""
         scores = self.decoder(tokens).float()
-        following = torch.cat([tokens[:, 1:], tokens[:, :1]], dim=1)
-        chosen = scores.gather(2, following.unsqueeze(2)).squeeze(2)
-        return {
-            LOGITS: scores[:, KEPT_FROM::KEPT_EVERY],
-            LOG_LIKELIHOODS: chosen - scores.logsumexp(dim=2),
-        }
+        # Not by sums, differences and concatenations, which quantizers would round as those of the network.
+        following = tokens.roll(-1, dims=1)
+        likelihoods = scores.log_softmax(dim=2).gather(2, following.unsqueeze(2)).squeeze(2)
+        return {LOGITS: scores[:, KEPT_FROM::KEPT_EVERY], LOG_LIKELIHOODS: likelihoods}
 
 
 def find_decoder(module: nn.Module) -> CachingDecoder | None:

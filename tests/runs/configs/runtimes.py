@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from attrs import evolve
 from qx_plugins.workloads import digits_cnn
 from torch import nn
 
@@ -79,10 +80,15 @@ def convert(
     folder: Path,
     images: tuple[torch.Tensor, ...] = IMAGES,
     options: dict[str, Any] | None = None,
+    *,
+    calibrates: bool = True,
 ) -> Artifact:
-    """Return the artifact that a config makes of a model, calibrated with noise if it calibrates."""
+    """Return the artifact that a config makes of a model, calibrated with noise if it calibrates.
+
+    Without ``calibrates`` the model is calibrated already.
+    """
     host = imported_host()
-    if host.implements(name, "calibrate"):
+    if calibrates and host.implements(name, "calibrate"):
         noise = np.random.default_rng(0).standard_normal((8, 3, 16, 16), dtype=np.float32)
         batches = [Batch(inputs={"image": noise})]
         model = host.call(name, "calibrate", model=model, batches=batches, context=Context())
@@ -188,3 +194,42 @@ def check_7_bits_without_vnni(config: str, tmp_path: Path, monkeypatch: pytest.M
     artifact = convert(config, Net().eval(), tmp_path)
     assert any("7 bits" in note for note in artifact.notes)
     assert 32 < np.abs(narrow_weights(artifact)).max() <= 64
+
+
+class InOrder(nn.Module):
+    """A decoder's outputs in their order, as a build gets them."""
+
+    def __init__(self, scorer: nn.Module) -> None:
+        super().__init__()
+        self.scorer = scorer
+
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self.scorer(tokens).values())
+
+
+def check_likelihoods(config: str, folder: Path) -> None:
+    """Check that the likelihoods of a decoder are those of its scores: no quantizer rounds between them."""
+    from qx_plugins.language_outputs import KEPT_EVERY, KEPT_FROM, LOG_LIKELIHOODS, LOGITS
+    from qx_plugins.networks.language_models import Scorer
+    from qx_plugins.networks.llama import LlamaDecoder, LlamaShape
+
+    torch.manual_seed(0)
+    shape = LlamaShape(vocabulary=64, positions=64, width=64, hidden=96, layers=1, heads=4, key_value_heads=2)
+    model: nn.Module = InOrder(Scorer(LlamaDecoder(shape))).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(5)
+    tokens = torch.randint(64, (8, 40)).numpy()
+    host = imported_host()
+    options = {option.name: option.default for option in host.get("config", config).record.options}
+    batches = [Batch(inputs={"tokens": tokens})]
+    model = host.call(config, "calibrate", model=model, batches=batches, context=Context(options=options))
+    artifact = convert(config, model, folder, (torch.from_numpy(tokens[:1]),), options, calibrates=False)
+    subject = served(evolve(artifact, outputs=(LOGITS, LOG_LIKELIHOODS)))
+    outputs = subject.outputs(subject.call(subject.prepare({"tokens": tokens})))
+    scores, kept = outputs[LOGITS].astype(np.float64), slice(KEPT_FROM, None, KEPT_EVERY)
+    following = np.roll(tokens, -1, axis=1)[:, kept, None]
+    expected = np.take_along_axis(scores, following, axis=2)[..., 0] - np.log(np.exp(scores).sum(axis=2))
+    # Rounding to 8 bits would be a two hundredth of the largest score.
+    assert np.allclose(outputs[LOG_LIKELIHOODS][:, kept], expected, atol=1e-4 * np.abs(scores).max())

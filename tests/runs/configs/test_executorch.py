@@ -30,7 +30,16 @@ from any_runtime import (  # noqa: F401
 )
 from attrs import evolve
 from qx_plugins.runtimes.executorch.converting import MAX_BATCH, most_items
-from runtimes import answer, check_any_number_of_inputs, convert, imported_host, ready, served
+from runtimes import (
+    InOrder,
+    answer,
+    check_any_number_of_inputs,
+    check_likelihoods,
+    convert,
+    imported_host,
+    ready,
+    served,
+)
 from test_weight_counts import read_by_its_loader
 from torch import nn
 
@@ -116,17 +125,6 @@ def test_a_model_without_a_layer_of_whole_groups_is_refused(config: str) -> None
         imported_host().call(config, "check_model", **arguments)
 
 
-class InOrder(nn.Module):
-    """A decoder's outputs in their order, as a build gets them."""
-
-    def __init__(self, scorer: nn.Module) -> None:
-        super().__init__()
-        self.scorer = scorer
-
-    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(self.scorer(tokens).values())
-
-
 @pytest.mark.parametrize(("highest", "expected"), [(None, MAX_BATCH), (64, 128), (512, 16), (20_000, 1)])
 def test_memory_is_planned_for_as_many_items_as_are_short_enough(highest: int | None, expected: int) -> None:
     """A program for long texts takes fewer at once, since memory is planned for the longest."""
@@ -156,3 +154,10 @@ def test_a_decoder_is_lowered_for_any_batch(config: str, tmp_path: Path) -> None
         scores = subject.outputs(subject.call(native))[LOGITS]
         # Weights are random, so that 4 bits change much; the build holds the program against torch's.
         assert np.linalg.norm(scores - expected[:count]) < 0.5 * np.linalg.norm(expected[:count])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ready("executorch_int8"))
+def test_no_quantizer_rounds_the_likelihoods_of_a_decoder(config: str, tmp_path: Path) -> None:
+    """What makes likelihoods of scores is no part of the network."""
+    check_likelihoods(config, tmp_path)

@@ -36,7 +36,7 @@ from any_runtime import (  # noqa: F401
 from qx_plugins.loaders import onnxruntime_gpu
 from qx_plugins.networks.language_models import Scorer
 from qx_plugins.networks.llama import LlamaDecoder, LlamaShape
-from runtimes import IMAGES, Net, answer, check_7_bits_without_vnni, convert, ready, served
+from runtimes import IMAGES, Net, answer, check_7_bits_without_vnni, check_likelihoods, convert, ready, served
 from test_weight_counts import read_by_its_loader
 from torch import nn
 
@@ -188,3 +188,9 @@ def test_calibration_reads_a_few_items_at_a_time() -> None:
         joined = np.concatenate([call[name] for call in calls])
         assert joined.ndim == dimensions
         assert joined.ravel().tolist() == [*range(7)]
+
+
+@pytest.mark.parametrize("config", ready("onnxruntime_static_int8_per_channel"))
+def test_no_quantizer_rounds_the_likelihoods_of_a_decoder(config: str, tmp_path: Path) -> None:
+    """What makes likelihoods of scores is no part of the network."""
+    check_likelihoods(config, tmp_path)

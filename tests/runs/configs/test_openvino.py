@@ -31,7 +31,7 @@ from any_runtime import (  # noqa: F401
     test_unquantized_weights_count_as_such,
     test_what_is_quantized_runs_in_8_bits,
 )
-from runtimes import Net, answer, check_7_bits_without_vnni, convert, ready, served
+from runtimes import Net, answer, check_7_bits_without_vnni, check_likelihoods, convert, ready, served
 from test_weight_counts import read_by_its_loader
 
 # The exporters warn of their own insides.
@@ -127,3 +127,9 @@ def test_activations_of_16_bits_are_rounded_as_such(config: str, tmp_path: Path)
         assert any("computes in float" in note for note in artifact.notes) == (bits == 16)
         errors[bits] = float(np.square(answer(served(artifact), images) - expected).sum())
     assert errors[16] < errors[8]
+
+
+@pytest.mark.parametrize("config", ready("openvino_int8"))
+def test_no_quantizer_rounds_the_likelihoods_of_a_decoder(config: str, tmp_path: Path) -> None:
+    """What makes likelihoods of scores is no part of the network."""
+    check_likelihoods(config, tmp_path)
