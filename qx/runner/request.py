@@ -391,7 +391,7 @@ def _metrics(host: Host, request: Request, workloads: Sequence[Entry]) -> tuple[
     """Return the metrics that the user named, or all that are ready; those of ``--front`` are among them.
 
     Names with a plus before them are measured beside those that are measured by default, and so are those
-    that a workload names.
+    that a workload names. What a metric is derived from is measured with it.
     """
     names_of_workloads = {name for entry in workloads for name in workload(entry).metrics}
     added = [name[1:] for name in request.metrics if name.startswith("+")]
@@ -405,7 +405,7 @@ def _metrics(host: Host, request: Request, workloads: Sequence[Entry]) -> tuple[
     ]
     metrics = [host.get_ready("metric", name) for name in own] or default
     metrics += [host.get_ready("metric", name) for name in added]
-    metrics = _with_score(host, metrics, request)
+    metrics = _with_sources(host, _with_score(host, metrics, request))
     for entry in metrics:
         if (devices := metric(entry).devices) and kind not in devices:
             raise UsageError(
@@ -423,6 +423,20 @@ def _metrics(host: Host, request: Request, workloads: Sequence[Entry]) -> tuple[
                 f"--front {name}: this metric has no better direction, so it cannot be an axis; choose others"
             )
     return _unique(metrics)
+
+
+def _with_sources(host: Host, metrics: Sequence[Entry]) -> list[Entry]:
+    """Return metrics, and behind them those that they are derived from: without these they have no values."""
+    ready = {entry.name: entry for entry in host.ready("metric")}
+    found = {entry.name: entry for entry in metrics}
+    waiting = list(metrics)
+    while waiting:
+        record = metric(waiting.pop())
+        for name in record.derived_from if record.phase == "derived" else ():
+            if name in ready and name not in found:
+                found[name] = ready[name]
+                waiting.append(ready[name])
+    return list(found.values())
 
 
 def _with_axes(metrics: Sequence[Entry], request: Request) -> list[Metric]:

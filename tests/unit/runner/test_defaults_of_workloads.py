@@ -70,6 +70,19 @@ def test_a_workload_names_metrics_of_its_own(host: Host) -> None:
     assert metrics("stdlib_lm", "perplexity") == {"perplexity"}
 
 
+def test_what_a_metric_is_derived_from_is_measured_with_it(host: Host) -> None:
+    """Without its samples there would be no value; metrics that are named stay in their order."""
+
+    def metrics(*named: str) -> list[str]:
+        request = Request(workload="stdlib_lm", configs=("fp32_baseline",), metrics=named)
+        return [entry.name for entry in choose(host, request).metrics]
+
+    assert metrics("decode_latency", "file_size") == ["decode_latency", "file_size", "latency"]
+    assert metrics("throughput", "latency") == ["throughput", "latency"]
+    # Outputs are no metric.
+    assert metrics("kl_divergence") == ["kl_divergence"]
+
+
 def test_a_metric_of_one_kind_of_call_has_no_other_points() -> None:
     """Of a run in which no subject has that kind it has none."""
     points = (Point(1, 64), Point(1, 64, "prefill"), Point(1, 64, "decode"))
