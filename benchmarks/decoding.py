@@ -4,8 +4,8 @@
 
 runs ``stdlib_lm`` by the configs that keep its cache, at one and two threads, and writes
 ``results/decoding.json``: milliseconds a token, perplexity, KL divergence, bytes of the artifact, and the
-share of the time that reading these would take at the measured bandwidth. It takes about two hours;
-``--threads 1 --eval-n 64 --budget 120`` half an hour.
+share of the time that reading these would take at the measured bandwidth. It takes about half an hour. A
+config whose runtime is not installed is left out.
 
 The bandwidth is that of reading an array by as many threads, once of the size of the artifact (which a cache
 of the processor may hold) and once of a size that no cache holds.
@@ -36,21 +36,15 @@ CONFIGS = (
     "torchao_int8_weight_only",
     "torchao_int8_dynamic",
     "torchao_int4_weight_only",
-    "executorch_weight_only",
+    "llama_cpp_weight_only",
 )
-#: Options that are varied. Corrections of 8 bits are refused, which takes no time.
+#: Options that are varied: how weights are stored. How they are rounded changes no time.
 SETTINGS = (
     "onnxruntime_weight_only.bits=4,8",
-    "onnxruntime_weight_only.group_size=32,128",
-    "onnxruntime_weight_only.method=rtn,hqq,gptq",
     "openvino_weight_only.bits=4,8",
-    "openvino_weight_only.group_size=32,128",
-    "openvino_weight_only.correction=none,gptq",
-    "torchao_int4_weight_only.group_size=32,128",
+    "llama_cpp_weight_only.type=q4_0,q4_k_m,q8_0",
 )
-METRICS = ("perplexity", "kl_divergence", "file_size", "decode_latency")
-#: Tokens of a document: one window, so that each is one item of the evaluation.
-TOKENS = 512
+METRICS = ("perplexity", "kl_divergence", "file_size", "latency", "decode_latency")
 THREADS = (1, 2)
 #: Bytes of an array that no cache holds, and repetitions of which the fastest counts.
 LARGE, REPEATS = 1 << 30, 7
@@ -76,7 +70,7 @@ def run(threads: int, out: Path, configs: tuple[str, ...], further: tuple[str, .
     command = ["run", "stdlib_lm", "--threads", str(threads), "--out", str(out), "-v"]
     for option, words in (("-c", configs), ("-m", METRICS), ("--set", settings)):
         command += [word for text in words for word in (option, text)]
-    command += ["--set", f"stdlib_lm.document_tokens={TOKENS}", *further]
+    command += further
     print("qx", *command, flush=True)
     subprocess.run([sys.executable, "-m", "qx", *command], check=False)
     content: dict[str, Any] = json.loads((out / "full_results.json").read_text(encoding="utf-8"))
@@ -89,7 +83,7 @@ def rows_of(results: dict[str, Any], threads: int) -> list[dict[str, Any]]:
     rows = []
     for cell, result in results["cells"].items():
         decode, size = values.get((cell, "decode_latency")), values.get((cell, "file_size"))
-        if result["control"] or not size:
+        if result["control"] or not size or size["value"] is None:
             continue
         least = size["value"] / bandwidth(int(size["value"]), threads)
         # Some runtimes keep no cache: there is no time of a token.
@@ -103,6 +97,7 @@ def rows_of(results: dict[str, Any], threads: int) -> list[dict[str, Any]]:
                 "bytes": size["value"],
                 "share_of_bandwidth": 1000 * least / token["value"] if token else None,
                 "speedup": (token["vs_baseline"] or {}).get("value") if token else None,
+                "interval_of_speedup": (token["vs_baseline"] or {}).get("ci") if token else None,
                 **{
                     name: {
                         "value": entry["value"],
