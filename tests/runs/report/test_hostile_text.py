@@ -224,6 +224,7 @@ def complete_device(document: Any) -> None:
             {"wave": 0, "cell": "toy/quick", "limits": ["power"], "others": ["another process"]}
         ]
         measuring["first_calls"] = {"toy/quick": {"1": 0.5}}
+        measuring["fewer_rounds"] = {"toy/own": 2}
 
 
 def complete_builds(document: Any) -> None:
