@@ -110,7 +110,7 @@ def count_settled_rounds(count: int, calls: int) -> int:
     """Return how many of ``count`` rounds a settled cell has, if blocks have ``calls`` calls at least.
 
     It has all of them where a part would be too few: fewer than ``LEAST_ROUNDS``, or with fewer calls than
-    the fastest 15 % can be told from.
+    show the fastest 15 %.
     """
     fewer = max(LEAST_ROUNDS, math.ceil(MIN_SAMPLES / calls), math.ceil(count / SETTLED_SHARE))
     return fewer if 2 * fewer <= count else count
