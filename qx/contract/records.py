@@ -218,24 +218,22 @@ class Config:
             raise ValueError("option 'calibration_n' must be a whole number with a minimum of at least 1")
 
 
-def _to_lengths(values: Iterable[int]) -> tuple[int, ...]:
-    lengths = tuple(values)
-    for length in lengths:
-        if type(length) is not int or length < 1:
-            raise ValueError(f"'lengths' must be whole numbers from 1, not {length!r}")
-    if len(set(lengths)) < len(lengths):
-        raise ValueError(f"'lengths' has a length twice: {', '.join(map(str, lengths))}")
-    return lengths
+def _to_sizes(values: Iterable[int], field: str, largest: int | None = None) -> tuple[int, ...]:
+    sizes, until = tuple(values), "" if largest is None else f" to {largest:,}"
+    for size in sizes:
+        if type(size) is not int or size < 1 or (largest is not None and size > largest):
+            raise ValueError(f"{field!r} must be whole numbers from 1{until}, not {size!r}")
+    if len(set(sizes)) < len(sizes):
+        raise ValueError(f"{field!r} has a number twice: {', '.join(map(str, sizes))}")
+    return sizes
 
 
 def _to_batch_sizes(values: Iterable[int]) -> tuple[int, ...]:
-    sizes = tuple(values)
-    for size in sizes:
-        if type(size) is not int or not 1 <= size <= MOST_BATCH:
-            raise ValueError(f"'batch_sizes' must be whole numbers from 1 to {MOST_BATCH:,}, not {size!r}")
-    if len(set(sizes)) < len(sizes):
-        raise ValueError(f"'batch_sizes' has a size twice: {', '.join(map(str, sizes))}")
-    return sizes
+    return _to_sizes(values, "batch_sizes", MOST_BATCH)
+
+
+def _to_lengths(values: Iterable[int]) -> tuple[int, ...]:
+    return _to_sizes(values, "lengths")
 
 
 @frozen(kw_only=True)

@@ -507,7 +507,7 @@ def test_a_metric_may_ask_for_batch_sizes(toys: Any) -> None:
         ([True], {}, "not True"),
         (["8"], {}, "not '8'"),
         ([100_000], {}, "not 100000"),
-        ([8, 8], {}, "has a size twice: 8, 8"),
+        ([8, 8], {}, "has a number twice: 8, 8"),
         ([8], {"per_point": False}, "phase 'block' with per_point=True"),
         ([8], {"phase": "derived"}, "phase 'block' with per_point=True"),
     ],

@@ -51,7 +51,7 @@ def test_a_workload_says_its_lengths(host: Host) -> None:
     assert completed(host, "stdlib_lm", lengths=(512, 64)).lengths == (512, 64)
 
 
-@pytest.mark.parametrize(("lengths", "words"), [((0,), "from 1, not 0"), ((8, 8), "a length twice: 8, 8")])
+@pytest.mark.parametrize(("lengths", "words"), [((0,), "from 1, not 0"), ((8, 8), "a number twice: 8, 8")])
 def test_lengths_of_a_workload_are_whole_numbers(lengths: tuple[int, ...], words: str) -> None:
     """Anything else is refused where the plugin describes itself."""
     with pytest.raises(ValueError, match=words):
