@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import builders
 import numpy as np
 import pytest
 from attrs import evolve
@@ -17,30 +18,7 @@ from qx.results.recording import Recording, Series
 from qx.statistics.pareto import Axis
 
 ONE = Point(1)
-DELAY = Metric(
-    name="delay",
-    summary="Time of a call.",
-    unit="ms",
-    better="lower",
-    samples="per_block",
-    compare="speedup",
-    phase="block",
-    per_point=True,
-    margin=0.02,
-    axis=True,
-    pick="the shortest delay",
-)
-WEIGHT = Metric(
-    name="weight",
-    summary="Bytes.",
-    unit="bytes",
-    better="lower",
-    samples="exact",
-    compare="ratio",
-    phase="artifact",
-    margin=0.01,
-    axis=True,
-)
+DELAY, WEIGHT = evolve(builders.DELAY, pick="the shortest delay"), evolve(builders.WEIGHT, pick=None)
 DISTANCE = Metric(
     name="distance",
     summary="Distance from the baseline's answers.",
