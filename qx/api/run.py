@@ -161,7 +161,8 @@ def run(
     max_time : float or str, optional
         Limit of the whole run: seconds, or a text such as ``"10m"``. What it is too short for is left out.
     quick : bool
-        Whether to take a first look: three waves and 15 s, whose intervals claim too much.
+        Whether to take a first look: three waves and 15 s, whose intervals claim too much, and of some
+        workloads a part of the items.
     cpus : sequence of int
         CPUs that launches are held to.
     front : str or sequence of str

@@ -236,6 +236,11 @@ def _to_lengths(values: Iterable[int]) -> tuple[int, ...]:
     return _to_sizes(values, "lengths")
 
 
+def _check_quick_items(_instance: Any, _field: Any, count: object) -> None:
+    if count is not None and (type(count) is not int or count < 1):
+        raise ValueError(f"'quick_items' must be a whole number from 1, or None, not {count!r}")
+
+
 @frozen(kw_only=True)
 class Metric:
     """A metric: one named quantity, and how its samples are interpreted."""
@@ -380,6 +385,9 @@ class Workload:
     #: Lengths of inputs that are timed where the user names none; empty for inputs as the data have them. Of
     #: several workloads those that all of them have are timed.
     lengths: tuple[int, ...] = field(default=(), converter=_to_lengths)
+    #: Number of items of the test split that a first look (``--quick``) evaluates where the user names none;
+    #: None for as many as any other run.
+    quick_items: int | None = field(default=None, validator=_check_quick_items)
     #: Names of metrics that are measured on request, and for this workload by default.
     metrics: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     #: Name of the workload to use instead, where this one is the default and its data are not available.

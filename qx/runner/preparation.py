@@ -27,7 +27,16 @@ from qx.processes.jobs import DataJob, InspectJob, Job
 from qx.processes.logs import Subject, log_hint, logs_in_cache, logs_name, new_identity
 from qx.processes.workers import Failure, Processes, Worker, traceback_behind
 from qx.runner.models import holds_graph, may_be_trained
-from qx.runner.request import Reporter, Request, choose_workload, config, recipes_of, references, workload
+from qx.runner.request import (
+    Reporter,
+    Request,
+    choose_workload,
+    config,
+    items_to_evaluate,
+    recipes_of,
+    references,
+    workload,
+)
 from qx.runner.settings import Variant, all_options
 from qx.storage.cache import SPLITS, open_cache
 from qx.storage.uses import Uses
@@ -271,6 +280,9 @@ def _prepare_workload(
             f"{entry.name}: --eval-n {request.eval_n}: the data have {data.items} items to evaluate with: "
             f"all of them are used"
         )
+    if request.eval_n is None and data.items == items_to_evaluate(request, entry):
+        shown = f"{data.items} of {data.total_items:,} items"
+        reporter.say(f"{entry.name}: a quick look evaluates {shown} (--eval-n 0: all)")
     if shared := _check_shared(entry, data):
         reporter.say(shared)
     if inspected.weights_note:
@@ -394,7 +406,7 @@ def _jobs(
         workload_options=options,
         data=str(folder) if folder else None,
         calibration_data=str(request.calibration_data.absolute()) if request.calibration_data else None,
-        eval_n=request.eval_n,
+        eval_n=items_to_evaluate(request, entry),
         in_fair_order=request.quality_precision is not None,
         offline=inspect_job.offline,
         cache=str(open_cache(request.trust_cache)),

@@ -469,6 +469,16 @@ def with_points(request: Request, chosen: Chosen) -> Request:
     return request if request.lengths else evolve(request, lengths=lengths)
 
 
+def items_to_evaluate(request: Request, entry: Entry) -> int | None:
+    """Return how many items of a workload are evaluated, where the user or the workload says it; 0 for all.
+
+    With ``--quality-precision`` the widths of intervals decide, also in a quick look.
+    """
+    if request.eval_n is not None or request.quality_precision is not None or not request.quick:
+        return request.eval_n
+    return workload(entry).quick_items
+
+
 def _common(numbers: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """Return the numbers that are in all of these, in the order of the first."""
     first = numbers[0] if numbers else ()

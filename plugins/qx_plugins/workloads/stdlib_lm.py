@@ -29,6 +29,8 @@ VOCABULARY, POSITIONS = 4_096, 512
 SHORTEST = 32
 #: Length of the prompts and contexts that are timed where the user names none.
 TIMED_LENGTH = 128
+#: Number of windows that a first look evaluates.
+QUICK_ITEMS = 32
 #: Files beside the weights, in the package ``qx_weights``.
 TEXT, TOKENIZER, LICENCE = "stdlib_lm_text.json.gz", "stdlib_lm_tokenizer.json", "stdlib_lm_LICENSE.txt"
 #: Number of documents for calibration, out of what the model was trained on, and tokens of each.
@@ -43,6 +45,7 @@ def describe() -> Workload:
         weights="qx_weights:stdlib_lm.pt",
         batch_sizes=(1,),
         lengths=(TIMED_LENGTH,),
+        quick_items=QUICK_ITEMS,
         metrics=("kl_divergence",),
         options=(
             Option(

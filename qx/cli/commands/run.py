@@ -134,7 +134,8 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="a first look: three waves and 15 s, with intervals that are too narrow",
+        help="a first look: three waves and 15 s, with intervals that are too narrow, and of some "
+        "workloads a part of the items",
     )
     parser.add_argument(
         "--cpus", type=_cpus, default=(), metavar="LIST", help="hold launches to these CPUs (0,2 or 0-3)"

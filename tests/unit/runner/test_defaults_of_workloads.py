@@ -6,7 +6,8 @@ import pytest
 
 from qx import Metric, Point, Workload
 from qx.host.host import Host
-from qx.runner.request import Request, choose, with_points
+from qx.results.quality_precision import read_quality_precision
+from qx.runner.request import Request, choose, items_to_evaluate, with_points
 
 DECODE = {
     "name": "tokens",
@@ -56,6 +57,27 @@ def test_lengths_of_a_workload_are_whole_numbers(lengths: tuple[int, ...], words
     """Anything else is refused where the plugin describes itself."""
     with pytest.raises(ValueError, match=words):
         Workload(name="texts", summary="Texts.", lengths=lengths)
+
+
+def test_a_workload_says_how_much_a_quick_look_evaluates(host: Host) -> None:
+    """What the user asks for stands, and other runs evaluate all items."""
+
+    def items(workload: str, **fields: object) -> int | None:
+        request = Request(workload=workload, **fields)  # type: ignore[arg-type]
+        return items_to_evaluate(request, choose(host, request).workloads[0])
+
+    assert items("stdlib_lm", quick=True) == 32
+    assert items("stdlib_lm") is None
+    assert items("digits_cnn", quick=True) is None
+    assert items("stdlib_lm", quick=True, eval_n=0) == 0
+    assert items("stdlib_lm", quick=True, quality_precision=read_quality_precision("0.01")) is None
+
+
+@pytest.mark.parametrize("count", [0, True, 1.5, "8"])
+def test_items_of_a_quick_look_are_a_whole_number(count: object) -> None:
+    """Anything else is refused where the plugin describes itself."""
+    with pytest.raises(ValueError, match="'quick_items' must be a whole number from 1, or None, not"):
+        Workload(name="texts", summary="Texts.", quick_items=count)  # type: ignore[arg-type]
 
 
 def test_a_workload_names_metrics_of_its_own(host: Host) -> None:
