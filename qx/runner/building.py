@@ -47,11 +47,11 @@ def build_cells(run: Run, workload_run: WorkloadRun) -> None:
         for number, name in enumerate(cells, start=1):
             results[name] = futures[name].result()
             run.reporter.step(number / len(cells), f"{number} of {len(cells)}, {cells[name].row}")
-    for name, result in results.items():
-        if isinstance(result, Failure):
-            workload_run.mark_failed(name, result, run.reporter, "build")
-        else:
-            workload_run.builds[name] = result
+    failures = {name: result for name, result in results.items() if isinstance(result, Failure)}
+    workload_run.mark_all_failed(failures, run.reporter, "build")
+    workload_run.builds.update(
+        (name, result) for name, result in results.items() if not isinstance(result, Failure)
+    )
 
 
 def in_turns(run: Run, cells: Mapping[str, CellId]) -> dict[str, CellId]:

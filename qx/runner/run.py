@@ -264,10 +264,13 @@ def _prepare(run: Run) -> list[WorkloadRun]:
 
 def _leave_out_refused(workload_run: WorkloadRun, reporter: Reporter) -> None:
     """Mark the cells failed whose configs refuse the model in ``check_model``, before anything is built."""
-    for name, cell in workload_run.cells.items():
-        failure = workload_run.ready.refusals.get(cell.config)
-        if failure is not None and name not in workload_run.failures:
-            workload_run.mark_failed(name, failure, reporter)
+    refusals = {
+        name: failure
+        for name, cell in workload_run.cells.items()
+        if name not in workload_run.failures
+        and (failure := workload_run.ready.refusals.get(cell.config)) is not None
+    }
+    workload_run.mark_all_failed(refusals, reporter)
 
 
 def _plan(run: Run, workload: str, prepared: Prepared | None = None, error: str | None = None) -> WorkloadRun:

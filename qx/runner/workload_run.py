@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -213,15 +213,34 @@ class WorkloadRun:
 
     def mark_failed(self, cell: str, failure: Failure, reporter: Reporter, phase: str = "") -> None:
         """Note and report that a cell has failed, so that it takes no further part."""
-        self.failures[cell] = failure
-        if failure.out_of_time:
-            self.leave_out(phase, cell)
-        self._report(cell, str(failure), failure, reporter)
+        self.mark_all_failed({cell: failure}, reporter, phase)
 
-    def _report(self, cell: str, text: str, failure: Failure | MetricFailure, reporter: Reporter) -> None:
-        """Report a failure of a cell, with the file of its log where there is more to read."""
-        file = self.logs.failed(self.subject(cell), text, failure.traceback)
-        reporter.note(f"{self.label(cell)}: {text}{log_hint(file)}")
+    def mark_all_failed(self, failures: Mapping[str, Failure], reporter: Reporter, phase: str = "") -> None:
+        """Note and report that cells have failed."""
+        self.failures.update(failures)
+        for cell, failure in failures.items():
+            if failure.out_of_time:
+                self.leave_out(phase, cell)
+        self._report([(cell, str(failure), failure) for cell, failure in failures.items()], reporter)
+
+    def _report(
+        self, failures: Sequence[tuple[str, str, Failure | MetricFailure]], reporter: Reporter
+    ) -> None:
+        """Report failures of cells, each with its text, and the file of its log where there is more to read.
+
+        Cells that are unsupported for one cause are in one line, without their logs.
+        """
+        files = [
+            self.logs.failed(self.subject(cell), text, failure.traceback) for cell, text, failure in failures
+        ]
+        lines: dict[object, list[int]] = {}
+        for number, (_, text, failure) in enumerate(failures):
+            lines.setdefault(text if failure.outcome == "unsupported" else number, []).append(number)
+        for numbers in lines.values():
+            *others, last = (self.label(failures[number][0]) for number in numbers)
+            labels = f"{', '.join(others)} and {last}" if others else last
+            hint = "" if others else log_hint(files[numbers[0]])
+            reporter.note(f"{labels}: {failures[numbers[0]][1]}{hint}")
 
     def leave_out(self, phase: str, cell: str) -> None:
         """Note that the run's time was too short for a phase of a cell."""
@@ -234,9 +253,13 @@ class WorkloadRun:
     ) -> None:
         """Note and report metrics that failed, as ``(cell, metric)`` -> failure; their cells go on."""
         self.metric_failures.update(failures)
-        for (cell, name), failure in failures.items():
-            text = f"metric {name} {failure.outcome}: {failure.cause}"
-            self._report(cell, text, failure, reporter)
+        self._report(
+            [
+                (cell, f"metric {name} {failure.outcome}: {failure.cause}", failure)
+                for (cell, name), failure in failures.items()
+            ],
+            reporter,
+        )
 
 
 def _is_for_classes(entry: Entry) -> bool:
