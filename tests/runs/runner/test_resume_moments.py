@@ -1,7 +1,7 @@
 """Runs that end at any moment: killed, interrupted, without room or right to write; each is gone on with.
 
 The fast tier kills a run at one moment, ``QX_SLOW=1`` tries many of each kind; the tests print their figures.
-``QX_MOMENTS`` tries so many of each.
+``QX_MOMENTS`` tries so many of each, and ``QX_MOMENTS_SEED`` others than those of seed 0.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def moments(slow: int) -> int:
     return int(os.environ.get("QX_MOMENTS", slow if IS_SLOW else 1))
 
 
+#: Added to the seed of each test, so that several sittings try different moments.
+SEED = int(os.environ.get("QX_MOMENTS_SEED", "0"))
 #: One killed run in so many builds everything anew.
 REBUILD = 5
 #: Numbers of cells of killed runs, without the control.
@@ -149,7 +151,7 @@ def reached(runs: Runs) -> str:
 
 def test_a_killed_run_goes_on_where_it_was(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     """After kill -9 at any moment all finished builds, evaluations and waves are in the final results."""
-    order, phases, intervals, seconds = random.Random(24), Counter[str](), [], 0.0
+    order, phases, intervals, seconds = random.Random(24 + 100 * SEED), Counter[str](), [], 0.0
     for number in range(moments(100)):
         runs.cells = order.randint(FEWEST_CELLS, MOST_CELLS)
         options = ["--rebuild"] if number % REBUILD == REBUILD - 1 else []
@@ -174,7 +176,7 @@ def test_a_killed_run_goes_on_where_it_was(runs: Runs, capsys: pytest.CaptureFix
 @pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_was(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     """Ctrl-C at any moment leaves all that was finished, and a line that says how to go on."""
-    order, codes = random.Random(25), Counter[str]()
+    order, codes = random.Random(25 + 100 * SEED), Counter[str]()
     seconds = whole_run(runs)
     for _ in range(moments(20)):
         shutil.rmtree(runs.out)
@@ -208,7 +210,7 @@ def test_a_disk_that_takes_no_more_costs_nothing_that_was_finished(
     count: int,
 ) -> None:
     """Whichever write of the journal fails, the run ends in a line that says how to go on, and does."""
-    order, ends = random.Random(26), Counter[str]()
+    order, ends = random.Random(26 + 100 * SEED), Counter[str]()
     write, failing, written = os.write, 0, 0
 
     def write_or_fail(descriptor: int, content: bytes) -> int:
