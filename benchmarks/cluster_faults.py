@@ -14,13 +14,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import keep
+from benchmarks.common import HERE, keep
 from qx.runner.journal import FILE, FOLDER, BuildRecord, EvaluationRecord, WaveRecord
 from qx.storage.journal_file import read_records
 
@@ -33,20 +33,25 @@ MOST_SECONDS = 1800.0
 
 
 @contextmanager
-def three_nodes() -> Iterator[Any]:
-    """Yield a cluster of ``ray.cluster_utils`` with three nodes of one CPU each; all end with the context."""
+def cluster_of(nodes: int) -> Iterator[Any]:
+    """Yield a cluster of ``ray.cluster_utils`` with nodes of one CPU each; all end with the context."""
     os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"})
     ray = import_module("ray")
     head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
     cluster = import_module("ray.cluster_utils").Cluster(initialize_head=True, head_node_args=head)
     try:
-        for _ in range(NODES):
-            cluster.add_node(num_cpus=1, object_store_memory=STORE)
+        for _ in range(nodes):
+            add_node(cluster)
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
         yield cluster
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+def add_node(cluster: Any) -> None:
+    """Add a node of one CPU."""
+    cluster.add_node(num_cpus=1, object_store_memory=STORE)
 
 
 def busy_node(cluster: Any) -> Any | None:
@@ -56,19 +61,26 @@ def busy_node(cluster: Any) -> Any | None:
     return nodes[0] if nodes else None
 
 
-def run_with_kill(cluster: Any, words: list[str], phase: str | None, out: Path) -> dict[str, Any]:
-    """Run qx on a cluster, kill a node that is at work in a phase, and return what the results have."""
+def run_with_kills(cluster: Any, words: list[str], phases: Sequence[str], out: Path) -> dict[str, Any]:
+    """Run qx on a cluster, kill a node that is at work in each phase, and return what the results have.
+
+    Another node takes the place of each but the last.
+    """
     command = [sys.executable, "-m", "qx", "run", *words, "--executor", "auto", "--out", str(out)]
     environment = {**os.environ, "RAY_ADDRESS": cluster.address}
     with (out.with_suffix(".log")).open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-        killed = None if phase is None else kill_in(cluster, process, phase, out)
+        killed = []
+        for number, phase in enumerate(phases):
+            if number:
+                add_node(cluster)
+            killed.append(kill_in(cluster, process, phase, out))
         code = process.wait(MOST_SECONDS)
     text = out.with_suffix(".log").read_text()
     if not (out / "full_results.json").is_file():
         raise RuntimeError(f"no results with exit code {code}: {text[-3000:]}")
     results = json.loads((out / "full_results.json").read_text())
-    return {"phase": phase, "killed": killed, "code": code, **counts(results)}
+    return {"phases": list(phases), "killed": killed, "code": code, **counts(results)}
 
 
 def kill_in(cluster: Any, process: subprocess.Popen[bytes], phase: str, out: Path) -> str:
@@ -125,28 +137,26 @@ def main() -> None:
     """Print and keep what the results of each run have."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=1, help="kills in each phase (default: 1)")
+    parser.add_argument("--together", action="store_true", help="a kill in each phase of every run")
+    parser.add_argument("--more", action="store_true", help="go on from the runs that the file has")
     parser.add_argument("--workload", action="append", default=[], help="default: digits_cnn")
     parser.add_argument("--config", action="append", default=[], help="default: two that are built quickly")
     arguments = parser.parse_args()
-    words = [
-        *(arguments.workload or ["digits_cnn"]),
-        "--quick",
-        "--budget",
-        "1",
-        "--rebuild",
-        "-m",
-        "latency",
-    ]
-    words += ["-m", "accuracy", "--batch-size", "1"]
+    words = ["--quick", "--budget", "1", "--rebuild", "-m", "latency", "-m", "file_size", "--batch-size", "1"]
+    for workload in arguments.workload or ["digits_cnn"]:
+        words += ["--workload", workload]
     for config in arguments.config or ["dynamic_int8", "static_int8_per_tensor"]:
         words += ["-c", config]
-    rows = []
-    for number in range(arguments.times):
-        for phase in (None, *PHASES) if number == 0 else PHASES:
-            with tempfile.TemporaryDirectory() as folder, three_nodes() as cluster:
-                rows.append(run_with_kill(cluster, words, phase, Path(folder) / "out"))
-                print(rows[-1], flush=True)
-    keep("cluster_faults", {"words": words, "runs": rows})
+    rows: list[dict[str, Any]] = []
+    if arguments.more:
+        earlier = json.loads((HERE / "results" / "cluster_faults.json").read_text(encoding="utf-8"))
+        assert earlier["words"] == words, "the file has runs of other words"
+        rows = earlier["runs"]
+    kills: list[tuple[str, ...]] = [PHASES] if arguments.together else [(phase,) for phase in PHASES]
+    for phases in [(), *kills * arguments.times][len(rows) :]:
+        with tempfile.TemporaryDirectory() as folder, cluster_of(NODES) as cluster:
+            rows.append(run_with_kills(cluster, words, phases, Path(folder) / "out"))
+        keep("cluster_faults", {"words": words, "runs": rows})
 
 
 if __name__ == "__main__":
