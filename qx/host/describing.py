@@ -87,18 +87,22 @@ def _ask_processes(groups: Sequence[Group]) -> list[Answers]:
 
 
 def _ask_side_by_side(processes: Processes, groups: Sequence[Group], count: int) -> list[Answers]:
+    from qx.processes.fork_servers import shared_servers
+
+    # A server that imports what all processes need takes as long to start as one of them.
+    fresh = len(groups) <= count and shared_servers() is None
     with processes.side_by_side(min(count, len(groups))) as pool:
-        return list(pool.map(partial(_ask_process, processes), groups))
+        return list(pool.map(partial(_ask_process, processes, fresh), groups))
 
 
-def _ask_process(processes: Processes, group: Group) -> Answers:
-    """Ask one plugin after another until the process ends."""
+def _ask_process(processes: Processes, fresh: bool, group: Group) -> Answers:
+    """Ask one plugin after another until the process ends, which is forked unless it is to be ``fresh``."""
     from qx.processes.job_answers import DescribeAnswer, Started
     from qx.processes.jobs import DescribeJob
     from qx.processes.workers import Failure
 
     answers = Answers()
-    worker = processes.start(DescribeJob(), f"describe-{group.plugins[0].name}")
+    worker = processes.start(DescribeJob(), f"describe-{group.plugins[0].name}", fresh=fresh)
     try:
         plugin = group.plugins[0]
         worker.answer(Started, timeout=START_LIMIT)

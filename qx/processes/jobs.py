@@ -454,8 +454,8 @@ class DescribeJob(Job["Started"]):
 
     @property
     def preloads(self) -> tuple[str, ...]:
-        """None, since it needs neither of them."""
-        return ()
+        """Neither of them, which a plugin may not import to describe itself: what describes plugins."""
+        return ("qx.worker.describe",)
 
 
 def to_job(value: Job[Answer] | JsonMapping) -> Job[Answer]:

@@ -168,7 +168,7 @@ class Bench:
     def describe(self, times: int) -> list[DescribeAnswer]:
         """Describe the plugin several times in one process. Raises ``qx.processes.workers.Failure``."""
         with self.processes("describe") as processes:
-            worker = processes.start(DescribeJob(), "describe", self.subject)
+            worker = processes.start(DescribeJob(), "describe", self.subject, fresh=True)
             worker.answer(Started, timeout=self.timeout)
             question = {"plugin": asdict(self.reference), "named": False}
             return [

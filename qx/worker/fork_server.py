@@ -17,11 +17,9 @@ from typing import NoReturn
 
 from qx.processes import supervisor
 
-#: Modules of qx that most workers import.
-_OWN_MODULES = (
-    "qx.worker.__main__",
-    "qx.processes.jobs",
-    "qx.processes.job_answers",
+#: Modules of qx that all workers import, and those that workers with numpy do.
+_OWN_MODULES = ("qx.worker.__main__", "qx.processes.jobs", "qx.processes.job_answers")
+_NUMERIC_MODULES = (
     "qx.worker.build",
     "qx.worker.data",
     "qx.worker.evaluate",
@@ -29,14 +27,14 @@ _OWN_MODULES = (
 )
 
 
-def main(modules: Iterable[str]) -> None:
+def main(modules: Collection[str]) -> None:
     """Import modules, and fork a worker for each request from standard input, until the host hangs up.
 
     If one of the modules has started a thread, a fork would lose it, and perhaps what it holds: the server
     ends without being ready.
     """
     control = supervisor.control_of_standard_input()
-    for module in (*modules, *_OWN_MODULES):
+    for module in (*modules, *_OWN_MODULES, *(_NUMERIC_MODULES if "numpy" in modules else ())):
         import_module(module)
     if len(os.listdir("/proc/self/task")) > 1:
         sys.exit(f"{', '.join(modules)}: a thread runs after the import, so the process cannot be forked")

@@ -45,6 +45,11 @@ def entry(host: Host, name: str) -> Entry:
     return match
 
 
+@pytest.fixture(autouse=True)
+def fresh_processes(own_fork_servers: None) -> None:
+    """Have plugins described as a command does, by fresh processes unless there are many."""
+
+
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache that trusts files which were written a moment ago."""
@@ -61,9 +66,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     start = Processes.start
 
-    def counted(self: Processes, job: Any, name: str) -> Any:
+    def counted(self: Processes, job: Any, name: str, **options: Any) -> Any:
         names.append(name)
-        return start(self, job, name)
+        return start(self, job, name, **options)
 
     monkeypatch.setattr(Processes, "start", counted)
     return names
@@ -364,6 +369,30 @@ DAMAGES |= {
     "a flag that is none": record_damage(calibration="yes"),
     "a summary that is none": record_damage(summary={}),
 }
+
+
+def test_many_plugins_share_what_their_processes_import(
+    write_plugin: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes of more plugins than processors are forked, one for each, and tell what fresh ones tell."""
+    start, forked = Processes.start, []
+
+    def noted(self: Processes, *arguments: Any, **options: Any) -> Any:
+        worker = start(self, *arguments, **options)
+        forked.append(worker.is_forked)
+        return worker
+
+    monkeypatch.setattr(Processes, "start", noted)
+    first = "import sys; raise ValueError(sorted({'numpy', 'pytest', 'qx'} & {*sys.modules}))"
+    paths = [write_plugin(name, config(name, first)) for name in ("here", "there")]
+    reasons = []
+    for processors in (2, 1):
+        monkeypatch.setattr("qx.environment.usable_cpus", lambda count=processors: count)
+        host = Host.discover(paths)
+        reasons.append([entry(host, name).reason for name in ("here", "there")])
+    assert forked == [False, False, True, True]
+    assert reasons[0] == reasons[1]
+    assert all(reason.endswith("ValueError: ['qx']") for reason in reasons[0])
 
 
 @pytest.fixture
