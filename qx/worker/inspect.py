@@ -14,7 +14,7 @@ from attrs import evolve
 from qx.contract.float_layers import check_layers, layers_with_weights, weight_elements
 from qx.contract.records import FLOAT_LAYERS, OUTPUT, Config, ModelFacts
 from qx.contract.structure import Structure
-from qx.environment import distribution_version
+from qx.environment import distribution_version, distributions_of
 from qx.errors import UsageError
 from qx.foreign import one_line
 from qx.processes.failures import outcome_of
@@ -303,13 +303,9 @@ def _sources(modules: set[str], identity: str) -> str:
 
 def _versions(model: nn.Module, modules: set[str]) -> dict[str, str]:
     """Return the versions of the distributions of the model's layers and of these modules."""
-    from importlib.metadata import packages_distributions
-
     layers = {type(layer).__module__ for layer in model.modules()}
     packages = {name.partition(".")[0] for name in layers | modules}
-    homes = packages_distributions()
-    names = sorted({name for package in packages for name in homes.get(package, ())})
-    return {name: str(distribution_version(name)) for name in names}
+    return {name: str(distribution_version(name)) for name in distributions_of(packages)}
 
 
 def _runtime(engines: list[str]) -> Runtime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,24 @@ def test_a_machine_without_a_known_engine_asks_for_one(machine: Machine) -> None
     machine(None, "riscv64")
     with pytest.raises(UsageError, match="no quantized engine is known for riscv64: name one with --engine"):
         preparation.default_engine()
+
+
+def test_distributions_are_found_by_what_they_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package leads to its distributions, by ``top_level.txt`` or else by the files that are recorded."""
+    for name, file, content in (
+        ("declares", "top_level.txt", "shared\nother\n"),
+        ("records", "RECORD", 'shared/more.py,sha256=1,2\n"alone.py",,\nalone/data.bin,,\n../bin/tool,,\n'),
+    ):
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / file).write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert environment.distributions_of({"shared"}) == ["declares", "records"]
+    assert environment.distributions_of({"other", "no_such_package"}) == ["declares"]
+    assert environment.distributions_of({"alone"}) == ["records"]
+    assert environment.distributions_of({"no_such_package", "..", "tool"}) == []
+    for package in ("torch", "numpy", "typing_extensions"):
+        assert set(environment.distributions_of({package})) == {*packages_distributions()[package]}
