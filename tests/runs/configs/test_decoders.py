@@ -43,10 +43,11 @@ if SLOW:
 IN_PARTS = {"onnxruntime_dynamic_int8": 0.1, "inductor_bf16": 0.05, "torchao_int8_weight_only": 0.05}
 #: Builds a small decoder by a config, and serves it by the loader of the artifact.
 BUILD = """
-    import json, pathlib, sys
+    import json, os, pathlib, sys
     from importlib import import_module
     import numpy, torch
     from qx import Context
+    from qx.worker.once import once_in
     from qx_plugins.language_outputs import LOG_LIKELIHOODS, LOGITS
     from qx_plugins.networks.language_models import Scorer
     from qx_plugins.networks.llama import LlamaDecoder, LlamaShape
@@ -80,7 +81,7 @@ BUILD = """
     plugin = import_module(f"qx_plugins.configs.{name}")
     options = {option.name: option.default for option in plugin.describe().options}
     options |= dict(setting.split("=") for setting in chosen)
-    context = Context(folder=folder, options=options)
+    context = Context(folder=folder, options=options, once=once_in(os.environ["COMPILER_ANSWERS"]))
     artifact = plugin.convert(model, (tokens[:1],), context)
     subject = import_module(f"qx_plugins.loaders.{artifact.loader}").load(artifact, context)
     report = {"cache_type": artifact.details["decoder"]["cache_type"]}
@@ -125,10 +126,11 @@ def _ready() -> list[Any]:
     ]
 
 
-def build(name: str, kind: str, folder: Path, **settings: Any) -> dict[str, Any]:
+def build(name: str, kind: str, folder: Path, environment: dict[str, str], **settings: Any) -> dict[str, Any]:
     """Build a small decoder of a kind by a config in a process of its own, and return what it reports."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", dedent(BUILD), name, kind, str(folder), json.dumps(settings)],
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
@@ -139,9 +141,11 @@ def build(name: str, kind: str, folder: Path, **settings: Any) -> dict[str, Any]
 
 
 @pytest.mark.parametrize(("name", "largest"), _ready())
-def test_a_graph_with_a_cache_says_what_the_model_says(name: str, largest: float, tmp_path: Path) -> None:
+def test_a_graph_with_a_cache_says_what_the_model_says(
+    name: str, largest: float, compiling: dict[str, str], tmp_path: Path
+) -> None:
     """Of a whole text, after a prompt, and after a token more; for several texts, and one of other length."""
-    report = build(name, "plain", tmp_path)
+    report = build(name, "plain", tmp_path, compiling)
     assert max(report["text"]) < largest
     assert max(report["prefill"], report["decode"]) < IN_PARTS.get(name, 1e-4)
     # Two layers, keys and values, two heads of 16 numbers; the token that is decoded is not in it yet.
@@ -171,12 +175,12 @@ GRAPHS = [config for config in _ready() if not str(config.values[0]).startswith(
 @pytest.mark.parametrize("kind", [*TRANSFORMERS] if SLOW else ["gpt2"])
 @pytest.mark.parametrize(("name", "largest"), GRAPHS if SLOW else GRAPHS[:1])
 def test_a_decoder_of_transformers_keeps_its_cache(
-    name: str, largest: float, kind: str, tmp_path: Path
+    name: str, largest: float, kind: str, compiling: dict[str, str], tmp_path: Path
 ) -> None:
     """In each runtime, where positions are turned or learnt, heads shared, and windows slide."""
     pytest.importorskip("transformers", reason="the extra hf installs transformers")
     architecture, settings, heads = TRANSFORMERS[kind]
-    report = build(name, architecture, tmp_path, **settings)
+    report = build(name, architecture, tmp_path, compiling, **settings)
     assert max(report["text"]) < largest
     assert max(report["prefill"], report["decode"]) < IN_PARTS.get(name, 1e-3)
     width = 2 if report["cache_type"] == "bfloat16" else 4

@@ -31,10 +31,11 @@ needs_torchao = pytest.mark.skipif(importlib.util.find_spec("torchao") is None, 
 
 #: Builds a config as qx's worker does, in a process of its own, and serves it through its loader.
 BUILD = """
-    import importlib, json, pathlib, sys
+    import importlib, json, os, pathlib, sys
     import numpy, torch
     from torch import nn
     from qx import Batch, Context
+    from qx.worker.once import once_in
     from qx_plugins.loaders import aot_inductor
 
     name, folder, options = sys.argv[1], pathlib.Path(sys.argv[2]), json.loads(sys.argv[3])
@@ -57,7 +58,7 @@ BUILD = """
     with torch.no_grad():
         expected = model(torch.from_numpy(inputs)).numpy()
     examples = (torch.from_numpy(inputs[:1]),)
-    context = Context(folder=folder, options=options)
+    context = Context(folder=folder, options=options, once=once_in(os.environ["COMPILER_ANSWERS"]))
     if hasattr(plugin, "prepare_model"):
         model = plugin.prepare_model(model, examples, context)
         batches = [Batch(inputs={"image": inputs})] * 4
@@ -76,7 +77,9 @@ BUILD = """
 """
 
 
-def _built(name: str, folder: Path, options: dict[str, Any] | None = None) -> dict[str, Any]:
+def _built(
+    name: str, folder: Path, environment: dict[str, str], options: dict[str, Any] | None = None
+) -> dict[str, Any]:
     import json
 
     temporary = folder / "temporary"
@@ -85,7 +88,7 @@ def _built(name: str, folder: Path, options: dict[str, Any] | None = None) -> di
         place.mkdir()
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", dedent(BUILD), name, str(artifact), json.dumps(options or {})],
-        env=os.environ | {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"},
+        env=environment | {"TMPDIR": str(temporary)},
         capture_output=True,
         text=True,
         check=False,
@@ -103,9 +106,9 @@ def _built(name: str, folder: Path, options: dict[str, Any] | None = None) -> di
 
 
 @needs_compiler
-def test_a_package_serves_any_batch_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_package_serves_any_batch_and_leaves_nothing(tmp_path: Path, compiling: dict[str, str]) -> None:
     """Compiled fp32 gives the model's outputs at batches of 1 and 5; its weights are in 32 bits."""
-    report = _built("inductor_fp32", tmp_path)
+    report = _built("inductor_fp32", tmp_path, compiling)
     assert max(report["errors"]) < 1e-4
     assert {layer.bits for layer in report["weights"].layers.values()} == {32}
 
@@ -117,10 +120,10 @@ def test_a_package_serves_any_batch_and_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "config", ["inductor_int8", pytest.param("inductor_int8_qat", marks=pytest.mark.slow)]
 )
-def test_inductor_runs_every_layer_in_8_bits(tmp_path: Path, config: str) -> None:
+def test_inductor_runs_every_layer_in_8_bits(tmp_path: Path, compiling: dict[str, str], config: str) -> None:
     """The generated code holds int8 weights alone, and calls the int8 convolution and the int8 product."""
     options = {"epochs": 1, "learning_rate": 1e-4, "loss": "teacher"}
-    report = _built(config, tmp_path, options)
+    report = _built(config, tmp_path, compiling, options)
     assert max(report["errors"]) < 0.1
     weights = report["weights"]
     assert {layer.bits for layer in weights.layers.values()} == {8}
@@ -137,10 +140,12 @@ def test_inductor_runs_every_layer_in_8_bits(tmp_path: Path, config: str) -> Non
 @pytest.mark.parametrize(
     "config", ["inductor_int8", pytest.param("inductor_int8_qat", marks=pytest.mark.slow)]
 )
-def test_without_vnni_activations_have_7_bits_and_it_is_told(tmp_path: Path, config: str) -> None:
+def test_without_vnni_activations_have_7_bits_and_it_is_told(
+    tmp_path: Path, compiling: dict[str, str], config: str
+) -> None:
     """Without VNNI, 8-bit products are added in 16 bits: the range is halved, and the notes say so."""
     options = {"epochs": 1, "learning_rate": 1e-4, "loss": "teacher", "cpu_flags": ["avx2"]}
-    report = _built(config, tmp_path, options)
+    report = _built(config, tmp_path, compiling, options)
     assert max(report["errors"]) < 0.1
     assert [note for note in report["notes"] if "activations have 7 bits" in note]
 
@@ -174,12 +179,12 @@ def test_the_range_of_activations_goes_by_the_cpu(training: bool, monkeypatch: p
     ],
 )
 def test_torchao_runs_linear_layers_in_few_bits(
-    tmp_path: Path, config: str, bits: int, kernel: str, error: float
+    tmp_path: Path, compiling: dict[str, str], config: str, bits: int, kernel: str, error: float
 ) -> None:
     """The generated code holds the weights in 8 or 4 bits, and calls the kernel that multiplies by them."""
     if pt2e.requires() == ():
         pytest.skip("torchao of this age needs a later torch")
-    report = _built(config, tmp_path, {"group_size": 32})
+    report = _built(config, tmp_path, compiling, {"group_size": 32})
     assert max(report["errors"]) < error
     weights = report["weights"]
     assert {layer.bits for layer in weights.layers.values()} == {bits}
@@ -189,7 +194,7 @@ def test_torchao_runs_linear_layers_in_few_bits(
 
 @needs_compiler
 @needs_torchao
-def test_int8_weights_are_of_layers_that_the_kernel_takes(tmp_path: Path) -> None:
+def test_int8_weights_are_of_layers_that_the_kernel_takes(tmp_path: Path, compiling: dict[str, str]) -> None:
     """Layers whose inputs are no multiple of 16, beyond which the kernel would read, stay in bfloat16."""
     if pt2e.requires() == ():
         pytest.skip("torchao of this age needs a later torch")
@@ -199,7 +204,7 @@ def test_int8_weights_are_of_layers_that_the_kernel_takes(tmp_path: Path) -> Non
     assert config.quantized_layers(model) == ["0"]
     with pytest.raises(Unsupported, match=r"no nn\.Linear with inputs in multiples of 16: .* has 60 inputs"):
         config.check_model(model[2], (torch.zeros(1, 60),), Context())
-    report = _built("torchao_int8_weight_only", tmp_path, {"hidden": 60})
+    report = _built("torchao_int8_weight_only", tmp_path, compiling, {"hidden": 60})
     assert max(report["errors"]) < 0.05
     bits = sorted((layer.bits, layer.elements) for layer in report["weights"].layers.values())
     assert bits == [(8, 32 * 60), (16, 60 * 16)]
