@@ -50,7 +50,7 @@ def test_every_command_works_and_names_it(qx: Qx, toy: Any) -> None:
         "quantize": qx("quantize", *toy.arguments(), "-c", "toy_fp32"),
         "train": qx("train", "--workload", "toy", *toy.plugin_arguments()),
         "show": qx("show", "latency"),
-        "doctor": qx("doctor", "--seconds", 0.2),
+        "doctor": qx("doctor", "--seconds", 0.2, "--quick"),
         "compare": qx("compare", "out", "again=out"),
         "gate": qx("gate", "out", "--rules", "rules.toml"),
         "history": qx("history", "out", "other"),

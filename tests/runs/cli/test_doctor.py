@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +23,7 @@ def test_doctor_examines_and_measures(
     # A machine without a device, whatever this one has.
     monkeypatch.setattr(finding, "DRIVER_FILES", ())
     finding.find_cuda.cache_clear()
-    assert main(["doctor", "--seconds", "1", "--quick", "--json"]) == 0
+    assert main(["doctor", "--seconds", "0.2", "--quick", "--json"]) == 0
     finding.find_cuda.cache_clear()
     report = json.loads(capsys.readouterr().out)
     assert {finding["state"] for finding in report["findings"]} <= {"good", "bad", "unknown"}
@@ -37,11 +39,21 @@ def test_doctor_examines_and_measures(
     assert report["resolution"] is None and report["not_resolved"] is None
 
 
-def test_doctor_ends_with_what_this_machine_can_resolve(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("model", ["toy", pytest.param("built-in", marks=pytest.mark.slow)])
+def test_doctor_ends_with_what_this_machine_can_resolve(
+    model: str, toy: Any, write_plugin: Callable[[str, str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
     """Launches of the baseline beside itself say in how many seconds an interval is so narrow."""
-    assert main(["doctor", "--seconds", "1", "--json"]) == 0
+    words, baseline = ["doctor", "--seconds", "0.2", "--json"], "fp32_baseline"
+    if model == "toy":
+        source = Path(toy.plugins[0]).read_text(encoding="utf-8")
+        default = source.replace('name="toy",', 'name="toy", default=True, random_weights=True,')
+        plugins = (write_plugin("toy", default), *toy.plugins[1:], "no:cifar10_cnn")
+        words += [word for plugin in plugins for word in ("-p", plugin)]
+        baseline = "toy_fp32"
+    assert main(words) == 0
     resolution = json.loads(capsys.readouterr().out)["resolution"]
-    assert (resolution["config"], resolution["batch_size"], resolution["waves"]) == ("fp32_baseline", 1, 6)
+    assert (resolution["config"], resolution["batch_size"], resolution["waves"]) == (baseline, 1, 6)
     assert resolution["deviation"] > 0 and resolution["wave_seconds"] > 0
     assert resolution["wave_seconds_of_configs"] == pytest.approx(3 * resolution["wave_seconds"])
     assert [goal["precision"] for goal in resolution["goals"]] == [0.02, 0.01]
@@ -51,7 +63,7 @@ def test_doctor_ends_with_what_this_machine_can_resolve(capsys: pytest.CaptureFi
 
 def test_doctor_says_why_it_could_launch_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a baseline to launch, the rest is there and the reason in place of what can be resolved."""
-    assert main(["-p", "no:fp32_baseline", "doctor", "--seconds", "1"]) == 0
+    assert main(["-p", "no:fp32_baseline", "doctor", "--seconds", "0.2"]) == 0
     out = capsys.readouterr().out
     assert "Noise floor" in out
     assert "What this machine can resolve was not measured: no baseline is ready" in out

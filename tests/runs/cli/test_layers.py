@@ -23,7 +23,7 @@ def injured(tmp_path_factory: pytest.TempPathFactory, qx: Qx) -> Path:
     """Train the injured network of the examples in a folder of its own."""
     folder = tmp_path_factory.mktemp("injured")
     shutil.copy(INJURED, folder)
-    done = qx("train", "injured.py", "--out", "injured.pt", cwd=folder)
+    done = qx("train", "injured.py", "--epochs", 8, "--out", "injured.pt", cwd=folder)
     assert done.code == 0, done.err
     return folder
 

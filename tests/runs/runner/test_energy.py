@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,28 +43,22 @@ def powercap(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_run_measures_energy_where_the_processor_counts_it(
-    powercap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    powercap: Path,
+    toy: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Joules for one item are there at each batch size, with an interval and the ratio to the baseline."""
     monkeypatch.setenv("QX_POWERCAP", str(powercap))
     out = tmp_path / "out"
-    words = [
-        "digits_cnn",
-        "-c",
-        "dynamic_int8",
-        "-m",
-        "latency",
-        "-m",
-        "energy",
-        "--quick",
-        "--budget",
-        "0.01",
-    ]
-    assert main(["run", *words, "--batch-size", "1", "--batch-size", "8", "--out", str(out)]) == 0
+    words = ["run", *toy.arguments(toy.config("other")), "-m", "latency", "-m", "energy", "--quick"]
+    words += ["--budget", "0.01", "--batch-size", "1", "--batch-size", "8", "--out", str(out)]
+    assert main(words) == 0
     results = results_file.read(out)
     figures = [entry for entry in results.measurements if entry.metric == "energy"]
     assert {(entry.config, entry.point.batch_size) for entry in figures if entry.point} >= {
-        (config, size) for config in ("fp32_baseline", "dynamic_int8") for size in (1, 8)
+        (config, size) for config in ("toy_fp32", "other") for size in (1, 8)
     }
     for entry in figures:
         assert (entry.unit, entry.outcome, entry.n) == ("J", "ok", 3)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,15 +13,28 @@ from qx.cli import main
 from qx.results import results_file
 from qx.results.records import Results
 
-WORDS = ["run", "digits_cnn", "-c", "dynamic_int8", "-m", "latency", "-m", "accuracy", "--batch-size", "1"]
-WORDS += ["--quick", "--budget", "0.01"]
+WORDS = ["-m", "latency", "-m", "accuracy", "--batch-size", "1", "--quick", "--budget", "0.01", "--rebuild"]
+
+#: A config whose module torch serves; the baseline of the toy is served without torch.
+OTHER = """
+    from qx import Config, hookimpl
+
+    @hookimpl
+    def describe():
+        return Config(name="other", summary="The model as it is.")
+
+    @hookimpl
+    def convert(model):
+        return model
+"""
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a run at one and at two threads."""
+def out(toy: Any, write_plugin: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run of the toy at one and at two threads."""
     folder = tmp_path_factory.mktemp("threads") / "out"
-    assert main([*WORDS, "--threads", "1", "--threads", "2", "--rebuild", "--out", str(folder)]) == 0
+    words = ["run", *toy.arguments(write_plugin("other", OTHER)), *WORDS, "--threads", "1", "--threads", "2"]
+    assert main([*words, "--out", str(folder)]) == 0
     return folder
 
 
@@ -32,21 +47,21 @@ def results(out: Path) -> Results:
 def test_each_number_of_threads_has_cells_a_baseline_and_waves_of_its_own(results: Results) -> None:
     """Cells of two numbers share no wave, and each is compared with the baseline at its number."""
     assert (results.run.threads, results.run.further_threads) == (1, (2,))
-    assert list(results.run.workloads) == ["digits_cnn@1thread", "digits_cnn@2threads"]
-    for part, threads in (("digits_cnn@1thread", 1), ("digits_cnn@2threads", 2)):
+    assert list(results.run.workloads) == ["toy@1thread", "toy@2threads"]
+    for part, threads in (("toy@1thread", 1), ("toy@2threads", 2)):
         cells = {cell.config for cell in results.cells.values() if cell.workload == part}
-        assert cells == {"fp32_baseline", "dynamic_int8"}
+        assert cells == {"toy_fp32", "other"}
         assert all(cell.threads == threads for cell in results.cells.values() if cell.workload == part)
         record = results.run.workloads[part]
-        assert record.baseline == f"{part}/fp32_baseline"
+        assert record.baseline == f"{part}/toy_fp32"
         assert record.measuring is not None and record.measuring.waves == 3
     assert {floor.workload for floor in results.noise_floor} == set(results.run.workloads)
 
 
 def test_both_numbers_serve_one_build(results: Results) -> None:
     """A build does not depend on the threads that serve it, so it is made once, with --rebuild too."""
-    builds = {cell.workload: cell for cell in results.cells.values() if cell.config == "dynamic_int8"}
-    first, second = builds["digits_cnn@1thread"], builds["digits_cnn@2threads"]
+    builds = {cell.workload: cell for cell in results.cells.values() if cell.config == "other"}
+    first, second = builds["toy@1thread"], builds["toy@2threads"]
     assert first.build == second.build
     assert (first.build_cached, second.build_cached) == (False, True)
 
@@ -54,7 +69,7 @@ def test_both_numbers_serve_one_build(results: Results) -> None:
 def test_the_speedup_from_threads_is_in_the_results(results: Results, out: Path) -> None:
     """Each config has one, with its interval, and the reports show it."""
     found = {speedup.cell: speedup for speedup in results.thread_speedups}
-    assert set(found) == {"digits_cnn@2threads/fp32_baseline", "digits_cnn@2threads/dynamic_int8"}
+    assert set(found) == {"toy@2threads/toy_fp32", "toy@2threads/other"}
     for speedup in found.values():
         assert (speedup.metric, speedup.threads) == ("latency", 2)
         assert speedup.comparison.ci is not None and "not paired" in speedup.comparison.method
