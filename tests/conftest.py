@@ -44,8 +44,13 @@ METRICS = ("accuracy", "file_size", "latency", "rss")
 
 
 def pytest_configure() -> None:
-    """Keep no answers of plugins that test modules ask before there is a cache for tests."""
+    """Keep no answers of plugins that test modules ask before there is a cache for tests.
+
+    Threads that wait for others let these have the processors, which the workers of tests share: by default
+    they spin, and a training by two threads took twice the time beside another one.
+    """
     os.environ["QX_CACHE"] = os.devnull
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
