@@ -21,7 +21,7 @@ from qx.processes.spawning import PATIENCE, ForkServer, Process, Supervisor
 _WITHOUT_EFFECT = frozenset({"TMPDIR", "PWD", "OLDPWD", "COLUMNS", "LINES", "TERM", "NO_COLOR", "SHLVL", "_"})
 _PREFIXES_WITHOUT_EFFECT = ("QX_", "PYTEST_")
 #: The largest number of servers that wait for requests.
-_MAX_SERVERS = 6
+_MAX_SERVERS = 5
 #: The program of a fork server. It takes the host's own search path as arguments, as a worker does.
 _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from qx.worker.fork_server import main; main({modules!r})"
 
