@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Condition
+from threading import Condition, Lock
 from typing import Any, TypeVar
 
 from attrs import define, field, frozen
@@ -66,6 +66,17 @@ class _Machine:
     facts: Facts
 
 
+@frozen
+class _Terms:
+    """What a machine must have to take part in a run."""
+
+    question: Question
+    #: Fingerprints of the sources here, of qx and of plugins by their names.
+    sources: Mapping[str, str]
+    #: The largest number of threads that serve.
+    threads: int
+
+
 @define
 class ClusterExecutor:
     """Carries out the jobs and the waves of a run on machines of one kind.
@@ -84,7 +95,13 @@ class ClusterExecutor:
     _waves: dict[str, dict[str, int]] = field(factory=dict, init=False)
     #: Number of waves by workload, and the CPUs that others kept busy before some of them.
     _loads: dict[str, list[float]] = field(factory=dict, init=False)
-    _notes: list[str] = field(factory=list, init=False)
+    #: What every machine is asked, fingerprints of the sources here, and the smallest number of CPUs.
+    _terms: _Terms = field(init=False)
+    #: Why machines that have joined take no part, by their ids.
+    _refused: dict[str, str] = field(factory=dict, init=False)
+    #: Number of threads that take in machines which have joined, and what lets one at a time do so.
+    _admitting: int = field(default=0, init=False)
+    _admission: Lock = field(factory=Lock, init=False)
     _waiting: dict[str, Work] = field(factory=dict, init=False)
     #: Ids of machines that measure a workload.
     _taken: set[str] = field(factory=set, init=False)
@@ -134,15 +151,10 @@ class ClusterExecutor:
         _refuse_options(request)
         nodes = self._named_nodes()
         question = Question(requirements=requirements(chosen), plugins=_installed(host, chosen))
-        self._machines = {node.identity: self._describe(node, question) for node in nodes}
         own = {"qx": rooms_fingerprint(*DECIDING), **own_sources(question.plugins)}
-        _check_same_software(list(self._machines.values()), own, question)
-        _check_one_kind(list(self._machines.values()), self.on)
-        few = [machine for machine in self._machines.values() if machine.node.cpus < max(request.threads)]
-        if few:
-            raise UsageError(
-                f"--threads {max(request.threads)}: {few[0].node.name} gives tasks {few[0].node.cpus} CPUs"
-            )
+        self._terms = _Terms(question, own, max(request.threads))
+        self._machines = {node.identity: self._describe(node) for node in nodes}
+        self._check(list(self._machines.values()))
         names = ", ".join(machine.node.name for machine in list(self._machines.values())[:MOST_NAMED])
         more = f" and {len(nodes) - MOST_NAMED} more" if len(nodes) > MOST_NAMED else ""
         reporter.say(
@@ -179,9 +191,19 @@ class ClusterExecutor:
     def _nodes(self) -> list[Node]:
         return [node for node in self.transport.nodes() if node.cpus > 0]
 
-    def _describe(self, node: Node, question: Question) -> _Machine:
+    def _check(self, machines: Sequence[_Machine]) -> None:
+        """Raise ``UsageError`` where machines cannot take part together."""
+        _check_same_software(machines, self._terms)
+        _check_one_kind(machines, self.on)
+        few = [machine for machine in machines if machine.node.cpus < self._terms.threads]
+        if few:
+            raise UsageError(
+                f"--threads {self._terms.threads}: {few[0].node.name} gives tasks {few[0].node.cpus} CPUs"
+            )
+
+    def _describe(self, node: Node) -> _Machine:
         try:
-            task = self.transport.submit(describe, question, {}, [node.identity], 0)
+            task = self.transport.submit(describe, self._terms.question, {}, [node.identity], 0)
             reply = self.transport.wait(task, DESCRIBING)
         except Lost as lost:
             raise UsageError(f"{node.name} cannot take part: {lost.cause}") from lost
@@ -190,6 +212,23 @@ class ClusterExecutor:
             raise UsageError(f"{node.name} has not answered within {DESCRIBING:.0f} s")
         assert isinstance(reply.value, Facts)
         return _Machine(node, reply.value)
+
+    def _admit_joined(self) -> None:
+        """Take in the machines that have joined the cluster since the run began, and suit it."""
+        with self._admission:
+            joined = [node for node in self._nodes() if self.on is None or self.on in node.names]
+            for node in joined:
+                if node.identity in self._machines or node.identity in self._refused:
+                    continue
+                try:
+                    machine = self._describe(node)
+                    self._check([next(iter(self._machines.values())), machine])
+                except UsageError as error:
+                    self._refused[node.identity] = f"{node.name} has joined, and takes no part: {error}"
+                    continue
+                with self._changed:
+                    self._machines = {**self._machines, node.identity: machine}
+                    self._changed.notify_all()
 
     # Tasks ----------------------------------------------------------------------------------------
 
@@ -237,12 +276,22 @@ class ClusterExecutor:
             raise
 
     def _note_lost(self, words: str, lost: Lost, identities: Sequence[str]) -> None:
+        """Note a task that was lost. Machines that have joined may take the place of one that is gone."""
         identity = lost.node or (identities[0] if len(identities) == 1 else "")
         machine = self._machines.get(identity)
         node = None if machine is None else machine.node.name
         with self._changed:
-            self._gone |= {identity} if lost.is_machine_gone else set()
             self._lost.append(LostTask(task=words, node=node, cause=lost.cause))
+            if lost.is_machine_gone:
+                self._gone.add(identity)
+                self._admitting += 1
+        if lost.is_machine_gone:
+            try:
+                self._admit_joined()
+            finally:
+                with self._changed:
+                    self._admitting -= 1
+                    self._changed.notify_all()
 
     def _alive(self) -> list[str]:
         """Return the ids of the machines of the run that are alive."""
@@ -336,7 +385,7 @@ class ClusterExecutor:
                     if choice is not None and choice[0].name == workload:
                         self._taken.add(choice[1].name)
                         return choice[1].name
-                    if not rooms:
+                    if not rooms and not self._admitting:
                         raise MachineLost("no machine of the run is left", is_gone=False)
                     if self._is_over:
                         raise QxError("the run is over")
@@ -404,7 +453,7 @@ class ClusterExecutor:
                 for identity, machine in self._machines.items()
             ),
             lost=tuple(self._lost),
-            notes=tuple(self._load_notes()),
+            notes=(*self._refused.values(), *self._load_notes()),
         )
 
     def _load_notes(self) -> Iterator[str]:
@@ -442,11 +491,11 @@ def _installed(host: Host, chosen: Chosen) -> dict[str, Reference]:
     }
 
 
-def _check_same_software(machines: Sequence[_Machine], own: Mapping[str, str], question: Question) -> None:
+def _check_same_software(machines: Sequence[_Machine], terms: _Terms) -> None:
     """Raise ``UsageError`` where a machine has other sources or versions than this one."""
     from qx.environment import describe_environment
 
-    here = describe_environment(question.requirements)
+    here = describe_environment(terms.question.requirements)
     versions = {"Python": here["python"], **here["distributions"]}
     for machine in machines:
         environment = machine.facts.environment
@@ -463,7 +512,7 @@ def _check_same_software(machines: Sequence[_Machine], own: Mapping[str, str], q
         ]
         differing += [
             f"other sources of {name}" if machine.facts.sources.get(name) else f"no {name}"
-            for name, digest in own.items()
+            for name, digest in terms.sources.items()
             if machine.facts.sources.get(name) != digest
         ]
         if differing:

@@ -35,6 +35,8 @@ class PretendCluster:
     machines: list[Node]
     #: ``killed``: the process of the task; ``gone``: its machine; ``head``: the cluster.
     faults: Mapping[tuple[str, int], str] = field(factory=dict)
+    #: Machines that join as soon as one is gone.
+    joining: list[Node] = field(factory=list)
     #: Changes of what a machine says of itself, by its id.
     facts: Mapping[str, Mapping[str, Any]] = field(factory=dict)
     counts: Counter[str] = field(factory=Counter)
@@ -88,6 +90,8 @@ class PretendCluster:
     def _do(self, sent: bytes, node: str, fault: str | None) -> bytes:
         if fault == "gone":
             # As with Ray, it may take a while until the cluster has noticed.
+            self.machines += self.joining
+            self.joining = []
             raise Lost("its machine is gone", node, is_machine_gone=True)
         self.is_gone |= fault == "head"
         if fault in ("killed", "head"):
@@ -216,6 +220,28 @@ def test_waves_begin_anew_on_another_machine(qx: Qx, words: list[str], cluster: 
     assert done.results["run"]["measuring"]["waves"] == 3
     launches = [m["n"] for m in done.results["measurements"] if m["metric"] == "latency"]
     assert set(launches) == {3}
+
+
+@pytest.mark.parametrize("fault", [("do_job", 1), pytest.param(("do_wave", 2), marks=pytest.mark.slow)])
+def test_a_machine_that_joins_takes_the_place_of_one_that_is_gone(
+    qx: Qx, words: list[str], cluster: PretendCluster, fault: tuple[str, int]
+) -> None:
+    """If it suits the run; the results say why one that does not takes no part."""
+    cluster.machines[:] = cluster.machines[:1]
+    cluster.faults = {fault: "gone"}
+    cluster.joining = [
+        Node(identity=f"{name:0<20}", address=name, cpus=2, names=frozenset({kind}))
+        for name, kind in (("other", "amx"), ("fourth", "amx"), ("fifth", "small"))
+    ]
+    cluster.facts = {cluster.joining[0].identity: {"python": "3.9.1"}}
+    done = qx(*words)
+    assert done.code == 0, done.err
+    assert [node["name"] for node in of_cluster(done)["nodes"]] == ["first (first000)", "fourth (fourth00)"]
+    assert of_cluster(done)["nodes"][1]["waves"] == {"toy": 3}
+    # Others may keep the CPUs busy, which is a note too.
+    (note,) = (note for note in of_cluster(done)["notes"] if "joined" in note)
+    assert note.startswith("other (other000) has joined, and takes no part: other (other000) has Python")
+    assert "other (other000) has joined" in done.table
 
 
 def test_a_task_is_tried_three_times(qx: Qx, words: list[str], cluster: PretendCluster) -> None:
