@@ -95,7 +95,7 @@ class ClusterExecutor:
     _waves: dict[str, dict[str, int]] = field(factory=dict, init=False)
     #: Number of waves by workload, and the CPUs that others kept busy before some of them.
     _loads: dict[str, list[float]] = field(factory=dict, init=False)
-    #: What every machine is asked, fingerprints of the sources here, and the smallest number of CPUs.
+    #: What machines must have, since the run has begun.
     _terms: _Terms = field(init=False)
     #: Why machines that have joined take no part, by their ids.
     _refused: dict[str, str] = field(factory=dict, init=False)

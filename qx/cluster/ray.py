@@ -57,6 +57,8 @@ def connect(executor: str) -> RayTransport:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # By default Ray's tasks give way to all other processes of a machine, and would be timed so.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    # It prints pages on standard output about a machine that is gone; qx says what was lost with it.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     try:
         ray = _module()
     except ImportError as error:
