@@ -249,16 +249,23 @@ class ClusterExecutor:
         """
         parcels = self._shelf.parcels(place.tree for place in places.values())
         for attempt in range(MOST_LOST + 1):
-            if not (identities := nodes()):
+            if not (identities := self._await(nodes)):
                 raise Lost("no machine of the run is left")
             try:
                 task = self.transport.submit(work, argument, parcels, identities, cpus)
                 return self._wait(task, limit)
             except Lost as lost:
                 self._note_lost(words, lost, identities)
-                if attempt == MOST_LOST or not nodes():
+                if attempt == MOST_LOST or not self._await(nodes):
                     raise
         raise AssertionError("unreachable")
+
+    def _await(self, nodes: Callable[[], Sequence[str]]) -> Sequence[str]:
+        """Return the machines that may do a task. Where there is none, wait while others are taken in."""
+        with self._changed:
+            while not (identities := nodes()) and self._admitting:
+                self._changed.wait(PATIENCE)
+        return identities
 
     def _wait(self, task: object, limit: TimeLimit) -> Reply:
         try:
