@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -37,17 +38,14 @@ PHASES = ("build", "evaluate")
 def run(executor: str, words: Sequence[str], out: Path) -> dict[str, Any]:
     """Run qx in a process of its own, and return the results."""
     command = [sys.executable, "-m", "qx", "run", *words, "--out", str(out)]
-    log = out.with_suffix(".log")
-    if executor == "local":
-        with log.open("w") as file:
-            code = subprocess.run(command, stdout=file, stderr=file, timeout=MOST_SECONDS).returncode
-    else:
-        with cluster_of(NODES) as cluster, log.open("w") as file:
-            environment = {**os.environ, "RAY_ADDRESS": cluster.address}
+    log, environment = out.with_suffix(".log"), dict(os.environ)
+    with nullcontext() if executor == "local" else cluster_of(NODES) as cluster, log.open("w") as file:
+        if cluster is not None:
             command += ["--executor", "auto"]
-            code = subprocess.run(
-                command, stdout=file, stderr=file, env=environment, timeout=MOST_SECONDS
-            ).returncode
+            environment["RAY_ADDRESS"] = cluster.address
+        code = subprocess.run(
+            command, stdout=file, stderr=file, env=environment, timeout=MOST_SECONDS
+        ).returncode
     if code:
         raise RuntimeError(f"{executor}: exit code {code}: {log.read_text()[-2000:]}")
     results: dict[str, Any] = json.loads((out / "full_results.json").read_text())
@@ -57,7 +55,8 @@ def run(executor: str, words: Sequence[str], out: Path) -> dict[str, Any]:
 def figures_of(results: dict[str, Any]) -> dict[str, Any]:
     """Return the seconds of the phases, and the speedup of each config at each point."""
     baseline = results["run"]["baseline"]
-    latencies = [m for m in results["measurements"] if m["metric"] == "latency" and m["cell"] != baseline]
+    others = {name for name, cell in results["cells"].items() if name != baseline and not cell["control"]}
+    latencies = [m for m in results["measurements"] if m["metric"] == "latency" and m["cell"] in others]
     return {
         "seconds": {phase: results["run"]["seconds"][phase] for phase in PHASES},
         "waves": results["run"]["measuring"]["waves"],
@@ -73,8 +72,8 @@ def with_interval(logs: Sequence[float]) -> list[float]:
     half = 0.0
     if len(values) > 1:
         half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-    mean = values.mean()
-    return [round(math.exp(value), 4) for value in (mean, mean - half, mean + half)]
+    centre = values.mean()
+    return [round(math.exp(value), 4) for value in (centre, centre - half, centre + half)]
 
 
 def summary_of(pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:

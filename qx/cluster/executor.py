@@ -262,8 +262,11 @@ class ClusterExecutor:
 
     def _await(self, nodes: Callable[[], Sequence[str]]) -> Sequence[str]:
         """Return the machines that may do a task. Where there is none, wait while others are taken in."""
-        with self._changed:
-            while not (identities := nodes()) and self._admitting:
+        while not (identities := nodes()):
+            with self._changed:
+                if not self._admitting:
+                    # The last of them may have been taken in since.
+                    return nodes()
                 self._changed.wait(PATIENCE)
         return identities
 

@@ -280,7 +280,8 @@ def _prepare_workload(
             f"{entry.name}: --eval-n {request.eval_n}: the data have {data.items} items to evaluate with: "
             f"all of them are used"
         )
-    if request.eval_n is None and data.items == items_to_evaluate(request, entry):
+    is_part = data.items < data.total_items and data.items == items_to_evaluate(request, entry)
+    if request.eval_n is None and is_part:
         shown = f"{data.items} of {data.total_items:,} items"
         reporter.say(f"{entry.name}: a quick look evaluates {shown} (--eval-n 0: all)")
     if shared := _check_shared(entry, data):
