@@ -19,8 +19,7 @@ SHARED = "shared-"
 def build_cells(run: Run, workload_run: WorkloadRun) -> None:
     """Build the artifact of every cell that has not failed, as many in parallel as there are processors.
 
-    What several of them start from is made by the first, in a folder that is removed at the end. So cells of
-    one runtime are not begun next to each other.
+    What several of them start from is made by the first, in a folder that is removed at the end.
     """
     cells = {name: cell for name, cell in workload_run.cells.items() if name not in workload_run.failures}
     run.reporter.phase("build", f"{len(cells)} cells")
@@ -55,10 +54,19 @@ def build_cells(run: Run, workload_run: WorkloadRun) -> None:
 
 
 def in_turns(run: Run, cells: Mapping[str, CellId]) -> dict[str, CellId]:
-    """Return the cells so that runtimes take turns: first one cell of each, then the second of each."""
+    """Return the cells so that runtimes take turns, and nobody waits for a long build at the end.
+
+    First comes one cell of each runtime, which makes what the others start from. Of these, and of what is
+    left, those come first that compile, since that takes longest.
+    """
     runtimes: dict[str, list[str]] = {}
+    compiling = set()
     for name, cell in cells.items():
         record = config(run.host.get("config", cell.config))
         runtimes.setdefault(record.runtime_baseline or record.name, []).append(name)
-    turns = zip_longest(*runtimes.values())
-    return {name: cells[name] for turn in turns for name in turn if name is not None}
+        if record.programs:
+            compiling.add(name)
+    turns = [[name for name in turn if name is not None] for turn in zip_longest(*runtimes.values())]
+    parts = *turns[:1], [name for turn in turns[1:] for name in turn]
+    order = [name for part in parts for name in sorted(part, key=lambda name: name not in compiling)]
+    return {name: cells[name] for name in order}
