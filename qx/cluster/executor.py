@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,7 @@ from qx.errors import DataError, QxError, UsageError
 from qx.host.host import Entry, Host
 from qx.host.sources import rooms_fingerprint
 from qx.processes.answers import Answer
-from qx.processes.jobs import BuildJob, EvaluateJob, Job
+from qx.processes.jobs import TORCH, BuildJob, EvaluateJob, Job
 from qx.processes.structuring import Misfit, structure
 from qx.processes.time_limit import TimeLimit
 from qx.processes.workers import Failure
@@ -42,14 +43,14 @@ from qx.runner.executor import MOST_LOST, Machine, MachineLost, requirements
 from qx.runner.measure.orders import WaveOrder, WaveOutcome
 from qx.runner.measure.plan import Plan
 from qx.runner.measure.waves import BudgetTooShort
-from qx.runner.request import Chosen, Reporter, Request, recipes_of
+from qx.runner.request import Chosen, Reporter, Request, config, recipes_of
 from qx.runner.resuming import DECIDING
 from qx.values import JsonObject
 
 A = TypeVar("A", bound=Answer)
 
 #: Seconds between two looks at whether a task has ended.
-PATIENCE = 0.2
+PATIENCE = 0.5
 #: Seconds that a machine has to say what it is.
 DESCRIBING = 120.0
 #: Number of CPUs that others may keep busy before a wave without being mentioned.
@@ -150,7 +151,9 @@ class ClusterExecutor:
         """
         _refuse_options(request)
         nodes = self._named_nodes()
-        question = Question(requirements=requirements(chosen), plugins=_installed(host, chosen))
+        question = Question(
+            requirements=requirements(chosen), plugins=_installed(host, chosen), modules=_modules(chosen)
+        )
         own = {"qx": rooms_fingerprint(*DECIDING), **own_sources(question.plugins)}
         self._terms = _Terms(question, own, max(request.threads))
         self._machines = {node.identity: self._describe(node) for node in nodes}
@@ -499,6 +502,12 @@ def _installed(host: Host, chosen: Chosen) -> dict[str, Reference]:
         for entry in entries
         if entry.reference is not None and entry.reference.path is None and entry.reference.folder is None
     }
+
+
+def _modules(chosen: Chosen) -> tuple[tuple[str, ...], ...]:
+    """Return the modules that builds import, for each kind of build, those that more of them need first."""
+    counts = Counter((*TORCH, *config(entry).imports) for entry in chosen.configs)
+    return tuple(modules for modules, _ in counts.most_common())
 
 
 def _check_same_software(machines: Sequence[_Machine], terms: _Terms) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,12 +16,15 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from qx.leftovers import remove_tree
 from qx.storage.digests import Damaged, is_inside
 
 #: Size of the parts in which files travel, in bytes.
 PART = 16 << 20
-#: Folders of a store: files by digest, folders that were laid down, locks.
-FILES, TREES, LOCKS = "files", "trees", "locks"
+#: Folders of a store: files by digest, folders that were laid down, what jobs share, locks.
+FILES, TREES, SHARED, LOCKS = "files", "trees", "shared", "locks"
+#: Seconds since its last use after which what jobs share is removed: the run that made it may be over.
+KEPT = 6 * 3600.0
 
 
 @frozen
@@ -160,6 +164,17 @@ class NodeStore:
             if not self._file(digest).exists():
                 with self._new(self._file(digest)) as new:
                     shutil.copyfile(path, new)
+
+    def shared(self, name: str) -> Path:
+        """Return the folder of this machine for what the jobs share that give the same ``name``."""
+        folder = self.folder / SHARED / hashlib.sha256(name.encode()).hexdigest()
+        with self._locked(SHARED):
+            folder.mkdir(parents=True, exist_ok=True)
+            os.utime(folder)
+            for other in folder.parent.iterdir():
+                if other.stat().st_mtime < time.time() - KEPT:
+                    remove_tree(other)
+        return folder
 
     def _fetch(self, digest: str) -> None:
         with self._locked(digest):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from threading import Lock, Thread
 from typing import Any
 
-from attrs import asdict, define, frozen
+from attrs import Factory, asdict, define, frozen
 
 from qx.cluster.files import Contents, NodeStore, files_in
-from qx.cluster.packing import OWN, WRITTEN, Place, replace_texts
+from qx.cluster.packing import OWN, SHARED, WRITTEN, Place, replace_texts
 from qx.contract.references import Reference
 from qx.environment import available_memory, cpu_flags, describe_environment
-from qx.errors import DataError, UsageError
+from qx.errors import DataError, QxError, UsageError
 from qx.host.sources import fingerprint, rooms_fingerprint
 from qx.processes.answers import to_fields
+from qx.processes.fork_servers import share_fork_servers, shared_servers
 from qx.processes.jobs import Job, LaunchJob, StoredArtifact, to_job
 from qx.processes.time_limit import TimeLimit
 from qx.processes.workers import Failure, processes_of_a_run, traceback_behind
@@ -27,8 +31,51 @@ from qx.runner.resuming import DECIDING
 from qx.tracebacks import Traceback
 from qx.values import JsonObject
 
+#: The largest number of fork servers that wait for jobs in each process: a machine may have many of these.
+MOST_SERVERS = 2
 #: Seconds for which the load by others is looked at before a wave.
 LOOK = 0.3
+
+
+# Imports ------------------------------------------------------------------------------------------
+
+
+@define
+class JobServers:
+    """The fork servers of this process: what jobs need is imported once, and not for each of them."""
+
+    _context: ExitStack = Factory(ExitStack)
+    _lock: Lock = Factory(Lock)
+
+    def keep(self, modules: Sequence[tuple[str, ...]] = ()) -> None:
+        """Have all jobs share fork servers from now on, unless they do so already.
+
+        Servers that the first jobs will need begin to import these ``modules``, without being waited for.
+        """
+        with self._lock:
+            if shared_servers() is not None:
+                return
+            self._context.enter_context(share_fork_servers(MOST_SERVERS))
+        if modules:
+            Thread(target=_import_ahead, args=(modules[:MOST_SERVERS],), daemon=True).start()
+
+    def end(self) -> None:
+        """End the servers. The next job starts others."""
+        with self._lock:
+            self._context.close()
+
+
+#: They end with this process at the latest.
+job_servers = JobServers()
+atexit.register(job_servers.end)
+
+
+def _import_ahead(modules: Sequence[tuple[str, ...]]) -> None:
+    # What cannot be imported is found out where it is needed, and the servers may have ended meanwhile.
+    with suppress(QxError, OSError), processes_of_a_run() as processes:
+        for part in modules:
+            if (servers := shared_servers()) is not None:
+                processes.prepare(servers, part)
 
 
 # Facts --------------------------------------------------------------------------------------------
@@ -42,6 +89,8 @@ class Question:
     requirements: tuple[str, ...]
     #: Plugins that are installed, by kind and name.
     plugins: Mapping[str, Reference]
+    #: Modules that builds will import, for each kind of build.
+    modules: tuple[tuple[str, ...], ...] = ()
 
 
 @frozen(kw_only=True)
@@ -68,7 +117,8 @@ class Facts:
 
 
 def describe(question: Question, _store: NodeStore) -> Facts:
-    """Say what this machine is."""
+    """Say what this machine is, and begin to import what builds will need."""
+    job_servers.keep(question.modules)
     return Facts(
         environment=describe_environment(question.requirements),
         flags=cpu_flags(),
@@ -126,7 +176,12 @@ class JobOutcome:
 def do_job(order: JobOrder, store: NodeStore) -> JobOutcome:
     """Carry out a job with the files that it needs."""
     fields = replace_texts(json.loads(order.job), _paths(order.places, store))
-    fields |= {name: None for name in OWN if name in fields}
+    if OWN in fields:
+        fields[OWN] = None
+    if fields.get(SHARED) is not None:
+        # Its name is random, so other runs have others.
+        fields[SHARED] = str(store.shared(fields[SHARED]))
+    job_servers.keep()
     with processes_of_a_run(limit=_limit(order.left)) as processes:
         written = {name: processes.folder / name for name in WRITTEN if fields.get(name) is not None}
         for name, folder in written.items():
@@ -211,6 +266,8 @@ def do_wave(wave: RemoteWave, store: NodeStore) -> WaveReply:
     order = wave.order
     assert isinstance(order.plan.job, LaunchJobs)
     job = LaunchJobsHere(order.plan.job, _paths(wave.places, store))
+    # Nothing of earlier jobs takes memory beside a wave.
+    job_servers.end()
     others = busy_cpus(LOOK)
     with processes_of_a_run(limit=_limit(order.left)) as processes:
         try:

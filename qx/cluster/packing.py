@@ -17,8 +17,10 @@ from qx.values import Json, JsonObject
 READ = ("weights", "calibration", "training", "inputs")
 #: Fields that name folders to be written. What is in them before is sent too.
 WRITTEN = ("folder", "outputs", "finished")
-#: Fields that name folders of this machine which help, and which no other has.
-OWN = ("shared", "compiled")
+#: Field that names a folder for what several jobs share. Each machine has its own.
+SHARED = "shared"
+#: Field that names a folder of this machine which helps, and which no other has.
+OWN = "compiled"
 #: Fields whose values are options of plugins, by name, which may name files.
 OPTIONS = ("workload_options", "config_options", "metric_options")
 #: What may follow the path of a Python file in an option.

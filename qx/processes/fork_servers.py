@@ -20,8 +20,8 @@ from qx.processes.spawning import PATIENCE, ForkServer, Process, Supervisor
 #: Each worker has its own values of them all the same.
 _WITHOUT_EFFECT = frozenset({"TMPDIR", "PWD", "OLDPWD", "COLUMNS", "LINES", "TERM", "NO_COLOR", "SHLVL", "_"})
 _PREFIXES_WITHOUT_EFFECT = ("QX_", "PYTEST_")
-#: The largest number of servers that wait for requests.
-_MAX_SERVERS = 5
+#: The largest number of servers that wait for requests, unless another is given.
+MOST_SERVERS = 5
 #: The program of a fork server. It takes the host's own search path as arguments, as a worker does.
 _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from qx.worker.fork_server import main; main({modules!r})"
 
@@ -42,11 +42,12 @@ class _Slot:
 class ForkServers:
     """Fork servers, each started when it is first needed. Workers of one server share one import.
 
-    ``folder`` takes their logs. All end when this is closed, with the workers that they forked.
+    ``folder`` takes their logs, and ``most`` is the largest number of servers that wait for requests. All
+    end when this is closed, with the workers that they forked.
     """
 
-    def __init__(self, supervisor: Supervisor, folder: Path) -> None:
-        self._supervisor, self._folder = supervisor, folder
+    def __init__(self, supervisor: Supervisor, folder: Path, most: int = MOST_SERVERS) -> None:
+        self._supervisor, self._folder, self._most = supervisor, folder, most
         self._slots: dict[_Key, _Slot] = {}
         #: Servers that take no more requests, and end with their last worker.
         self._retired: list[_Slot] = []
@@ -105,7 +106,7 @@ class ForkServers:
     def _retire(self) -> None:
         """Make room for one more: the servers not used for longest end with their last worker."""
         running = [(key, slot.server) for key, slot in self._slots.items() if slot.server is not None]
-        for key, server in running[: max(0, len(running) + 1 - _MAX_SERVERS)]:
+        for key, server in running[: max(0, len(running) + 1 - self._most)]:
             self._retired.append(self._slots.pop(key))
             server.hang_up()
 
@@ -140,10 +141,11 @@ def shared_servers() -> ForkServers | None:
 
 
 @contextmanager
-def share_fork_servers() -> Iterator[None]:
+def share_fork_servers(most: int = MOST_SERVERS) -> Iterator[None]:
     """Have all runs of this process share fork servers: what follows the first need not wait for imports.
 
-    A session of tests has many short runs. The servers end with the context.
+    A session of tests has many short runs, and a process on a machine of a cluster many jobs. At most
+    ``most`` servers wait for requests. The servers end with the context.
     """
     global _shared
     if _shared is not None:
@@ -152,7 +154,7 @@ def share_fork_servers() -> Iterator[None]:
     with temporary_folder() as folder:
         supervisor = Supervisor(folder / "supervisor.log")
         try:
-            with ForkServers(supervisor, folder) as _shared:
+            with ForkServers(supervisor, folder, most) as _shared:
                 yield
         finally:
             _shared = None

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 A = TypeVar("A", bound=Answer, covariant=True)
 
+#: What nearly all jobs import.
+TORCH = "numpy", "torch"
+
 
 def _cpus(values: Iterable[int] | None) -> tuple[int, ...] | None:
     return None if values is None else tuple(values)
@@ -104,7 +107,7 @@ class Job(Generic[A]):
     @property
     def preloads(self) -> tuple[str, ...]:
         """Modules that a fork server imports for such jobs; none: their processes are started fresh."""
-        return "numpy", "torch"
+        return TORCH
 
     @property
     def stage(self) -> str:
@@ -301,7 +304,7 @@ class ArtifactJob(Job[A]):
     @property
     def preloads(self) -> tuple[str, ...]:
         """Of the runtime's modules only torch: others are imported quickly, and may start threads."""
-        return ("numpy", "torch") if "torch" in self.artifact.imports else ("numpy",)
+        return TORCH if "torch" in self.artifact.imports else ("numpy",)
 
 
 @frozen(kw_only=True)

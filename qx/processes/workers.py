@@ -290,10 +290,9 @@ class Processes:
             with self._lock:
                 self._further_servers.discard(servers)
 
-    def prepare(self, servers: ForkServers, job: Job[Answer]) -> None:
-        """Have servers import what they need for the workers of such a job, and wait until they have."""
-        if job.preloads and job.threads == 1:
-            servers.prepare(job.preloads, _environment(job.threads, self.folder, self._session))
+    def prepare(self, servers: ForkServers, modules: tuple[str, ...]) -> None:
+        """Have servers import modules for workers with one thread, and wait until they have."""
+        servers.prepare(modules, _environment(1, self.folder, self._session))
 
     def _check_open(self) -> None:
         if self._closed:

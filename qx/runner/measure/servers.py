@@ -64,4 +64,5 @@ class WaveServers:
     def _prepare(self, servers: ForkServers, job: LaunchJob) -> None:
         # What cannot be prepared is found out where it is needed.
         with suppress(QxError):
-            self.processes.prepare(servers, job)
+            if job.preloads and job.threads == 1:
+                self.processes.prepare(servers, job.preloads)

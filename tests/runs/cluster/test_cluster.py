@@ -20,8 +20,9 @@ import pytest
 from attrs import define, evolve, field
 
 from qx.cluster import ray
-from qx.cluster.node import Facts
+from qx.cluster.node import Facts, job_servers
 from qx.cluster.transport import ClusterGone, Lost, Node, Reply, Work, do_on_node
+from qx.processes.fork_servers import ForkServers, shared_servers
 
 Qx = Callable[..., Any]
 #: What keeps these runs short.
@@ -206,6 +207,29 @@ def test_a_killed_process_costs_one_task(
     assert waves_of(done) == [{"toy": 3}]
     assert {cell["outcome"] for cell in done.results["cells"].values()} == {"ok"}
     assert "was lost on " in done.table
+
+
+def test_jobs_of_one_process_share_imports(
+    qx: Qx, words: list[str], cluster: PretendCluster, own_fork_servers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process of the cluster imports torch once for all jobs, and not for each of them."""
+    started: list[tuple[str, ...]] = []
+    start = ForkServers._start
+
+    def counted(servers: ForkServers, slot: Any, modules: tuple[str, ...], environment: Any) -> None:
+        started.append(modules)
+        start(servers, slot, modules, environment)
+
+    monkeypatch.setattr(ForkServers, "_start", counted)
+    try:
+        done = qx(*words[: words.index("-m")], "-m", "accuracy", *words[words.index("--rebuild") :])
+    finally:
+        job_servers.end()
+    assert done.code == 0, done.err
+    assert cluster.counts["do_job"] == 4
+    # One of this run's own, which has prepared the data, and one of the process that did the jobs.
+    assert started.count(("numpy", "torch")) == 2
+    assert shared_servers() is None
 
 
 def test_waves_begin_anew_on_another_machine(qx: Qx, words: list[str], cluster: PretendCluster) -> None:

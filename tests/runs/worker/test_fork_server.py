@@ -12,7 +12,6 @@ from typing import Any
 import psutil
 import pytest
 
-from qx.processes import fork_servers
 from qx.processes.fork_servers import ForkServers
 from qx.processes.job_answers import SpinAnswer, Started
 from qx.processes.jobs import DataJob, SpinJob
@@ -153,15 +152,12 @@ def test_what_cannot_be_forked_is_started_fresh(
         assert spin(worker) == 3
 
 
-def test_servers_end_with_those_who_use_them(
-    tmp_path: Path, own_fork_servers: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_servers_end_with_those_who_use_them(tmp_path: Path, own_fork_servers: None) -> None:
     """Few servers wait at once: others end with their last worker. All are gone with their owner."""
     before = set(psutil.Process().children(recursive=True))
-    monkeypatch.setattr(fork_servers, "_MAX_SERVERS", 1)
     supervisor = Supervisor(tmp_path / "supervisor.log")
     try:
-        with ForkServers(supervisor, tmp_path) as servers:
+        with ForkServers(supervisor, tmp_path, most=1) as servers:
             environments = [
                 {**os.environ, "OPENBLAS_NUM_THREADS": "1", "LANG": language} for language in ("C", "C.UTF-8")
             ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -157,3 +158,17 @@ def test_contents_come_back_with_empty_folders(tmp_path: Path, folder: Path) -> 
     expected = {name: content for name, content in contents(folder).items() if name != "link"}
     assert contents(tmp_path / "back") == expected
     assert (tmp_path / "back" / "empty").is_dir()
+
+
+def test_jobs_share_a_folder_by_name(tmp_path: Path, objects: Objects) -> None:
+    """The same name gives the same folder on a machine; what no job has used for long is removed."""
+    machine = store(tmp_path, objects, {})
+    first = machine.shared("run 1")
+    (first / "export").write_text("made")
+    assert machine.shared("run 1") == first
+    second = machine.shared("run 2")
+    assert second != first
+    assert (first / "export").read_text() == "made"
+    os.utime(first, (0, 0))
+    assert machine.shared("run 2") == second
+    assert not first.exists()
