@@ -1,11 +1,12 @@
-"""Does a Ray cluster give the speedups that this machine gives without, and does it work as fast?
+"""Does a Ray cluster work as fast as this machine does without, and does it give the same speedups?
 
-    python -m benchmarks.cluster_alike [--runs 10] [--more]
+    python -m benchmarks.cluster_alike rate [--runs 5] [--more]
+    python -m benchmarks.cluster_alike speedups [--runs 10] [--more]
 
-alternates runs without Ray with runs on a cluster of two nodes of one CPU each, both on this machine, each
-with all builds anew. Without Ray two builds or evaluations go on at a time, as on the cluster. Of every pair
-it takes the ratios of the seconds of builds and of evaluations, and of the speedup of each config. A run on
-two CPUs takes some three minutes.
+alternates runs without Ray with runs on a cluster of two nodes of one CPU each, both on this machine.
+``rate`` has all builds made anew and evaluated, and times nothing else: without Ray two builds or evaluations
+on at a time, as on the cluster. Of every pair of runs it takes the ratios of the seconds of both phases.
+``speedups`` takes the builds from the cache, and of every pair of runs the ratio of each config's speedups.
 """
 
 from __future__ import annotations
@@ -28,18 +29,39 @@ from scipy import stats
 from benchmarks.cluster_faults import MOST_SECONDS, cluster_of
 from benchmarks.common import HERE, argument_parser, keep
 
-CONFIGS = ("bf16", "dynamic_int8", "static_int8_per_tensor", "static_int8_per_channel")
+#: Configs of each part, unless others are named.
+CONFIGS = {
+    # None that compiles: the last of these would be alone for half a minute, here or there.
+    "rate": (
+        *("fp32_baseline", "dynamic_int8", "static_int8_per_tensor", "static_int8_per_channel"),
+        *("bf16", "fx_static_int8", "onnxruntime_fp32", "onnxruntime_dynamic_int8"),
+        *("onnxruntime_static_int8_per_tensor", "onnxruntime_static_int8_per_channel", "openvino_fp32"),
+        *("openvino_int8", "executorch_fp32", "executorch_int8", "ncnn_fp32", "ncnn_fp16"),
+    ),
+    "speedups": ("bf16", "dynamic_int8", "static_int8_per_tensor", "static_int8_per_channel"),
+}
+#: Words of the runs of each part: which metrics they measure, and how long.
+WORDS = {
+    "rate": ("--rebuild", "-m", "accuracy", "-m", "file_size"),
+    "speedups": ("-m", "latency", "--eval-n", "100", "--budget"),
+}
 EXECUTORS = ("local", "ray")
-#: Number of nodes of one CPU each: as many as builds and evaluations go on at a time without Ray.
+#: Number of nodes of one CPU each, the head among them: as many as builds and evaluations go on at a time
+#: without Ray.
 NODES = 2
 PHASES = ("build", "evaluate")
+#: Size of the object store of each node in bytes: the items of CIFAR-10 fit.
+STORE = 400 << 20
 
 
 def run(executor: str, words: Sequence[str], out: Path) -> dict[str, Any]:
     """Run qx in a process of its own, and return the results."""
     command = [sys.executable, "-m", "qx", "run", *words, "--out", str(out)]
     log, environment = out.with_suffix(".log"), dict(os.environ)
-    with nullcontext() if executor == "local" else cluster_of(NODES) as cluster, log.open("w") as file:
+    with (
+        nullcontext() if executor == "local" else cluster_of(NODES - 1, head_cpus=1, store=STORE) as cluster,
+        log.open("w") as file,
+    ):
         if cluster is not None:
             command += ["--executor", "auto"]
             environment["RAY_ADDRESS"] = cluster.address
@@ -57,9 +79,11 @@ def figures_of(results: dict[str, Any]) -> dict[str, Any]:
     baseline = results["run"]["baseline"]
     others = {name for name, cell in results["cells"].items() if name != baseline and not cell["control"]}
     latencies = [m for m in results["measurements"] if m["metric"] == "latency" and m["cell"] in others]
+    failed = [name for name, cell in results["cells"].items() if cell["outcome"] != "ok"]
+    if failed:
+        raise RuntimeError(f"these cells failed: {failed}")
     return {
         "seconds": {phase: results["run"]["seconds"][phase] for phase in PHASES},
-        "waves": results["run"]["measuring"]["waves"],
         "speedups": {
             f"{m['config']} {m['point']['batch_size']}": m["vs_baseline"]["value"] for m in latencies
         },
@@ -76,12 +100,26 @@ def with_interval(logs: Sequence[float]) -> list[float]:
     return [round(math.exp(value), 4) for value in (centre, centre - half, centre + half)]
 
 
-def summary_of(pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the ratios of the cluster's figures to those without it, over all pairs of runs."""
-    seconds = {
-        phase: [[pair[name]["seconds"][phase] for name in EXECUTORS] for pair in pairs] for phase in PHASES
+def rates_of(pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the ratio of the cluster's rate to that without it, of each phase and of both together."""
+    phases = {phase: (phase,) for phase in PHASES} | {"both": PHASES}
+    return {
+        name: with_interval(
+            [
+                math.log(
+                    sum(pair["local"]["seconds"][phase] for phase in parts)
+                    / sum(pair["ray"]["seconds"][phase] for phase in parts)
+                )
+                for pair in pairs
+            ]
+        )
+        for name, parts in phases.items()
     }
-    speedups = [
+
+
+def speedups_of(pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the ratio of the cluster's speedup to that without it, of each config and of all together."""
+    logs = [
         {
             name: math.log(value / pair["local"]["speedups"][name])
             for name, value in pair["ray"]["speedups"].items()
@@ -89,44 +127,45 @@ def summary_of(pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for pair in pairs
     ]
     return {
-        "rate_of_the_cluster": {
-            phase: with_interval([math.log(local / ray) for local, ray in both])
-            for phase, both in seconds.items()
-        },
-        "speedup_of_the_cluster": {
-            name: with_interval([row[name] for row in speedups]) for name in sorted(speedups[0])
-        },
+        **{name: with_interval([row[name] for row in logs]) for name in sorted(logs[0])},
         # The configs of a run share its baseline, so the unit is the pair of runs.
-        "speedups_of_the_cluster_together": with_interval([mean(row.values()) for row in speedups]),
+        "together": with_interval([mean(row.values()) for row in logs]),
     }
 
 
-def earlier_pairs(words: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the pairs of runs of these words that the file of results has."""
+SUMMARIES = {"rate": rates_of, "speedups": speedups_of}
+
+
+def earlier_results() -> dict[str, Any]:
+    """Return what the file of results has of each part."""
     file = HERE / "results" / "cluster_alike.json"
     earlier = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    pairs: list[dict[str, Any]] = earlier.get("pairs", []) if earlier.get("words") == list(words) else []
-    return pairs
+    return {part: earlier[part] for part in WORDS if part in earlier}
 
 
 def main() -> None:
     """Print and keep the ratios after every pair of runs."""
     parser = argument_parser(__doc__, runs=10)
-    parser.add_argument("--config", "-c", action="append", default=[], help=f"default: {' '.join(CONFIGS)}")
+    parser.add_argument("part", choices=WORDS, help="what is compared")
+    parser.add_argument("--config", "-c", action="append", default=[], help="default: those of the part")
     parser.add_argument("--budget", default="60", help="seconds of launches of each run (default: 60)")
     parser.add_argument("--more", action="store_true", help="go on from the pairs that the file has")
     arguments = parser.parse_args()
-    words = [arguments.workload, "--rebuild", "--budget", arguments.budget, "-m", "latency", "-m", "accuracy"]
-    words += [word for config in arguments.config or CONFIGS for word in ("-c", config)]
+    part = arguments.part
+    words = [arguments.workload, *WORDS[part], *([arguments.budget] if WORDS[part][-1] == "--budget" else [])]
+    words += [word for config in arguments.config or CONFIGS[part] for word in ("-c", config)]
     place = [] if arguments.data is None else ["--data", str(arguments.data)]
-    pairs = earlier_pairs(words) if arguments.more else []
+    results = earlier_results()
+    earlier = results.get(part, {})
+    pairs = earlier.get("pairs", []) if arguments.more and earlier.get("words") == words else []
     while len(pairs) < arguments.runs:
         pair = {}
         for executor in EXECUTORS if len(pairs) % 2 == 0 else EXECUTORS[::-1]:
             with tempfile.TemporaryDirectory() as folder:
                 pair[executor] = figures_of(run(executor, [*words, *place], Path(folder) / "out"))
         pairs.append(pair)
-        keep("cluster_alike", {"words": words, "nodes": NODES, **summary_of(pairs), "pairs": pairs})
+        results[part] = {"words": words, "nodes": NODES, "ratios": SUMMARIES[part](pairs), "pairs": pairs}
+        keep("cluster_alike", results)
 
 
 if __name__ == "__main__":

@@ -33,25 +33,27 @@ MOST_SECONDS = 1800.0
 
 
 @contextmanager
-def cluster_of(nodes: int) -> Iterator[Any]:
-    """Yield a cluster of ``ray.cluster_utils`` with nodes of one CPU each; all end with the context."""
+def cluster_of(nodes: int, *, head_cpus: int = 0, store: int = STORE) -> Iterator[Any]:
+    """Yield a cluster of ``ray.cluster_utils`` with nodes of one CPU each beside the head.
+
+    ``store`` is the size of the object store of each in bytes. All end with the context.
+    """
     os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"})
     ray = import_module("ray")
-    head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
+    head = {"num_cpus": head_cpus, "object_store_memory": store, "include_dashboard": False}
     cluster = import_module("ray.cluster_utils").Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(nodes):
-            add_node(cluster)
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+            add_node(cluster, store)
         yield cluster
     finally:
         ray.shutdown()
         cluster.shutdown()
 
 
-def add_node(cluster: Any) -> None:
-    """Add a node of one CPU."""
-    cluster.add_node(num_cpus=1, object_store_memory=STORE)
+def add_node(cluster: Any, store: int = STORE) -> None:
+    """Add a node of one CPU, with an object store of so many bytes."""
+    cluster.add_node(num_cpus=1, object_store_memory=store)
 
 
 def busy_node(cluster: Any) -> Any | None:
@@ -66,6 +68,8 @@ def run_with_kills(cluster: Any, words: list[str], phases: Sequence[str], out: P
 
     Another node takes the place of each but the last.
     """
+    # Which nodes are at work is known to those alone who take part.
+    import_module("ray").init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     command = [sys.executable, "-m", "qx", "run", *words, "--executor", "auto", "--out", str(out)]
     environment = {**os.environ, "RAY_ADDRESS": cluster.address}
     with (out.with_suffix(".log")).open("w") as log:
