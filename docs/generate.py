@@ -29,6 +29,7 @@ MODELS = {
     "score": "workloads/own_model.py",
     "check_model": "configs/dynamic_int8.py",
     "quantized_layers": "recipes/layer_names.py",
+    "rounding": "recipes/roundings.py",
     "prepare_model": "configs/static_int8_per_channel.py",
     "calibrate": "configs/static_int8_per_channel.py",
     "convert": "configs/static_int8_per_channel.py",

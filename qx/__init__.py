@@ -40,6 +40,7 @@ from qx.contract.records import (
     Workload,
 )
 from qx.contract.references import import_file
+from qx.contract.rounding import Rounding
 from qx.contract.structure import Lengths
 from qx.environment import cpu_flags
 from qx.errors import DataError, PluginError, QxError, Unsupported, UsageError
@@ -108,6 +109,7 @@ __all__ = [
     "Recipe",
     "Recorded",
     "Result",
+    "Rounding",
     "Samples",
     "SearchReport",
     "ServingCode",

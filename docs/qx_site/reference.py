@@ -39,9 +39,9 @@ GROUPS: dict[str, tuple[str, str, ModuleType, str]] = {
         "The arguments and the results of the hooks.",
         qx,
         "Context Recipe Arrays OUTPUT LABELS UNITS Data ModelFacts Batch Converted LayerRow Lengths Artifact "
-        "Subject ServingCode Profile ProfiledOperator Weights StoredWeight Samples Figure Point Building "
-        "BuildStep Mark Fresh Block CallTimes Device DeviceMemory DeviceReading DeviceProcess Predictions "
-        "Recorded FloatLayers",
+        "Subject ServingCode Profile ProfiledOperator Weights StoredWeight Rounding Samples Figure Point "
+        "Building BuildStep Mark Fresh Block CallTimes Device DeviceMemory DeviceReading DeviceProcess "
+        "Predictions Recorded FloatLayers",
     ),
     "helpers": (
         "Helpers and errors",

@@ -31,7 +31,10 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "loader": ("load",),
 }
 OPTIONAL: dict[str, tuple[str, ...]] = {
-    "config": ("check_model", "quantized_layers", "prepare_model", "calibrate", "read_weights"),
+    "config": (
+        *("check_model", "quantized_layers", "rounding"),
+        *("prepare_model", "calibrate", "read_weights"),
+    ),
     "workload": ("train", "postprocess", "score", "input_lengths"),
     "loader": ("read_weights", "serving_code", "profile", "layer_outputs"),
 }
@@ -47,7 +50,7 @@ MIGRATION = "docs/migration.md"
 MAY_GIVE_NONE = frozenset(
     {
         *("measure", "statistic", "check_model", "postprocess", "score", "input_lengths"),
-        *("read_weights", "serving_code", "profile", "layer_outputs", "quantized_layers"),
+        *("read_weights", "serving_code", "profile", "layer_outputs", "quantized_layers", "rounding"),
     }
 )
 

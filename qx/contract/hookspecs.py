@@ -7,7 +7,7 @@ kind       must implement                              may implement
 =========  ==========================================  ===============================================
 config     ``convert``                                 ``check_model``, ``prepare_model``,
                                                        ``calibrate``, ``read_weights``,
-                                                       ``quantized_layers``
+                                                       ``quantized_layers``, ``rounding``
 metric     ``measure``; where samples are             ``measure`` beside ``statistic``
            ``per_set``: ``statistic``, or
            ``measure`` and ``combine``
@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         Subject,
         Weights,
     )
+    from qx.contract.rounding import Rounding
 
 PROJECT = "qx"
 #: Version of this contract, MAJOR.MINOR.
@@ -298,6 +299,24 @@ def quantized_layers(
         @hookimpl
         def quantized_layers(model):
             return [name for name, layer in model.named_modules() if type(layer) is torch.nn.Linear]
+    """
+
+
+@hookspec(firstresult=True)
+def rounding(context: Context) -> Rounding | None:
+    """Return how the config rounds layers, with the options in ``context.options``.
+
+    Only for configs whose record says ``float_layers``. The first step of ``qx layers``, which decides what
+    is tried in float, and ``qx search`` simulate layers by it, where an artifact is no module whose layers
+    could be called. None, as for a config that does not implement this hook, means ``Rounding()``: weights
+    and activations of 8 bits, and a scale for each output channel.
+
+    On error: ``qx layers`` ends with exit 1 and the cause; ``qx search`` notes it and leaves no layers in
+    float. ::
+
+        @hookimpl
+        def rounding(context):
+            return Rounding(weight_bits=4, group_size=context.options["group_size"], activation_bits=None)
     """
 
 

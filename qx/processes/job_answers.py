@@ -10,6 +10,7 @@ from qx.contract.description import Description
 from qx.contract.devices import DeviceFacts, DeviceMemory, DeviceReading
 from qx.contract.figures import Figure
 from qx.contract.records import BuildStep
+from qx.contract.rounding import Rounding
 from qx.contract.structure import Structure
 from qx.contract.tasks import Labels
 from qx.processes.answers import Answer, Measurement
@@ -283,9 +284,9 @@ class LayerFigures:
     elements: int
     #: Of its outputs, with the inputs of the fp32 model: the error that it makes.
     made: float | None
-    #: Of its outputs at its place in the network in 8 bits: the error that has arrived.
+    #: Of its outputs at its place in the quantized network: the error that has arrived.
     arrived: float | None
-    #: Of the outputs of the fp32 model in which this layer alone is in 8 bits.
+    #: Of the outputs of the fp32 model in which this layer alone is quantized.
     alone: float | None
     #: Its weights in the fp32 model; None where it has none of its own.
     weights: WeightRange | None = None
@@ -301,8 +302,10 @@ class LayersAnswer(Answer):
     items: int
     #: Number of those on which the effect of each layer alone was computed.
     items_alone: int
-    #: Whether 8 bits are simulated, since the artifact is no module whose layers could be called.
+    #: Whether layers are simulated, since the artifact is no module whose layers could be called.
     is_simulated: bool
+    #: How they are, where they are simulated.
+    rounding: Rounding = Rounding()
     layers: tuple[LayerFigures, ...]
 
 

@@ -233,7 +233,7 @@ class LayersJob(Job["LayersAnswer"]):
     do: ClassVar[str] = "layers"
     #: The build of the config; its folder is not used.
     build: BuildJob = field(converter=_build_job)
-    #: Whether the artifact is a module, which is then built again; else 8 bits are simulated.
+    #: Whether the artifact is a module, which is then built again; else its layers are simulated.
     is_module: bool
     #: The folder of the items that are looked at, and their number.
     inputs: str

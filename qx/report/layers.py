@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from attrs import asdict
 
 from qx.contract.records import FLOAT_LAYERS, Metric
+from qx.contract.rounding import Rounding
 from qx.foreign import to_terminal
 from qx.processes.job_answers import LayerFigures
 from qx.results import numbers
@@ -168,19 +169,32 @@ def error_table(report: LayersReport) -> tuple[list[str], list[list[str]]]:
 
 def errors_explained(report: LayersReport) -> Iterator[str]:
     """Yield what the errors are of, and whether they are simulated."""
-    alone = "of the outputs where this layer alone is in 8 bits"
+    alone = "of the outputs where this layer alone is quantized"
     made = "of the layer's outputs with fp32 inputs"
-    arrived = "; so far: at its place in the network in 8 bits" if report.has_arrived else ""
+    arrived = "; so far: at its place in the quantized network" if report.has_arrived else ""
     if report.items_alone < report.items:
         alone = f"{alone}, on {report.items_alone} of them"
     yield f"Signal over noise, on {report.items:,} items. alone: {alone}; made here: {made}{arrived}."
     if report.is_simulated:
         yield (
-            "The artifact is no module whose layers can be called, so that 8 bits are simulated in torch: "
-            f"weights by output channel, inputs by their range{_inside(report)}."
+            "The artifact is no module whose layers can be called, so that they are simulated in torch, with "
+            f"{rounding_words(report.rounding)}{_inside(report)}."
         )
         if report.refusal:
             yield f"What has arrived at layers inside of the artifact is not known: {report.refusal}."
+
+
+def rounding_words(rounding: Rounding) -> str:
+    """Return in words to how many bits weights and inputs of a layer are rounded, and what shares a scale."""
+    shared = "output channel" if rounding.per_channel else "layer"
+    if rounding.group_size is not None:
+        shared = f"group of {rounding.group_size}"
+    weights, inputs = "weights in float", "inputs in float"
+    if rounding.weight_bits is not None:
+        weights = f"weights of {rounding.weight_bits} bits and a scale for each {shared}"
+    if rounding.activation_bits is not None:
+        inputs = f"inputs of {rounding.activation_bits} bits by their range"
+    return f"{weights}, {inputs}"
 
 
 def _inside(report: LayersReport) -> str:

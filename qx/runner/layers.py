@@ -11,6 +11,7 @@ from qx.contract.figures import Figure
 from qx.contract.float_layers import SEPARATOR, chosen_names
 from qx.contract.options import label
 from qx.contract.records import FLOAT_LAYERS, Loader, Metric
+from qx.contract.rounding import Rounding
 from qx.errors import UsageError
 from qx.host.host import Entry, Host
 from qx.processes.job_answers import LayerFigures, LayerOutputsAnswer, LayersAnswer
@@ -73,6 +74,8 @@ class LayersReport:
     #: Number of those on which the effect of each layer alone was computed.
     items_alone: int
     is_simulated: bool
+    #: How layers are simulated, where they are.
+    rounding: Rounding = Rounding()
     #: Why the errors that have arrived are not known of an artifact that is no module; empty where they are.
     refusal: str = ""
     #: Name of the config in float of the same runtime that they are beside; None where they are of a module.
@@ -189,6 +192,7 @@ def find_costly_layers(
             items=answer.items,
             items_alone=answer.items_alone,
             is_simulated=answer.is_simulated,
+            rounding=answer.rounding,
             layers=answer.layers,
             gains={},
         )

@@ -21,8 +21,8 @@ from qx.runner.settings import Variant
 if TYPE_CHECKING:
     from optuna import Study, Trial
 
-#: Number of worst layers that are left in float together.
-STEPS = (1, 2, 4, 8)
+#: Number of worst layers that are left in float together, of networks that have more than these.
+STEPS = (1, 2, 4, 8, 16, 32)
 #: Largest number of whole numbers in a range that are all tried, where nothing has to be sampled.
 ENUMERATED = 8
 #: Candidates that a sampler proposes at a time, before it hears how they did.

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from attrs import Factory, define, frozen
 
 from qx.contract.float_layers import weight_elements
 from qx.contract.records import Config
+from qx.contract.rounding import Rounding
 from qx.contract.structure import lengths_of
+from qx.errors import PluginError
 from qx.processes.job_answers import LayerFigures, LayersAnswer, OutputRange, WeightRange
 from qx.processes.jobs import LayersJob
 from qx.worker.arrays import Split
@@ -63,7 +66,12 @@ def run(job: LayersJob, channel: Channel) -> None:
     names = quantized_layers(config, model, example_inputs(workload, 1))
     weights = {name: _weight_range(model.get_submodule(name)) for name in names}
     sizes = {name: weight_elements(model, name) for name in names}
-    pair = _convert(job, workload, config, model, channel) if job.is_module else _simulate(model)
+    if job.is_module:
+        rounding, pair = Rounding(), _convert(job, workload, config, model, channel)
+    else:
+        channel.stage("rounding")
+        rounding = rounding_of(config)
+        pair = _simulate(model, rounding)
     channel.stage("layers")
     split = Split.read(Path(job.inputs))
     total = len(next(iter(split.inputs.values())))
@@ -80,11 +88,20 @@ def run(job: LayersJob, channel: Channel) -> None:
             items=len(chosen),
             items_alone=min(len(chosen), BATCH_SIZE),
             is_simulated=not job.is_module,
+            rounding=rounding,
             layers=tuple(
                 figures.get(name, _Figures()).record(name, sizes[name], weights[name]) for name in names
             ),
         )
     )
+
+
+def rounding_of(config: BoundPlugin) -> Rounding:
+    """Return how a config rounds layers. Raises ``PluginError`` where its hook gives something else."""
+    own = config.call("rounding") if config.implements("rounding") else None
+    if own is not None and not isinstance(own, Rounding):
+        raise PluginError(f"{config.name}: rounding gave a {type(own).__name__}, expected qx.Rounding")
+    return own or Rounding()
 
 
 def chosen_items(total: int, wanted: int) -> np.ndarray:
@@ -138,13 +155,13 @@ class _Call:
 
 @frozen
 class _Pair:
-    """The fp32 model, and the same with layers in 8 bits under the same names."""
+    """The fp32 model, and the same with quantized layers under the same names."""
 
     reference: nn.Module
-    #: The converted module; None where 8 bits are only simulated.
+    #: The converted module; None where quantized layers are only simulated.
     module: nn.Module | None
-    #: Function that returns what a layer in 8 bits gives for the inputs of a call of the fp32 layer. The last
-    #: argument is a call of the layer in 8 bits, if there was one.
+    #: Function that returns what a quantized layer gives for the inputs of a call of the fp32 layer. The last
+    #: argument is a call of the quantized layer, if there was one.
     quantized: Callable[[str, _Call, _Call | None], Any]
 
     def compare(
@@ -168,7 +185,7 @@ class _Pair:
                 layer_figures.alone.add(expected, self._with_one(name, inputs, own_calls.get(name, [])))
 
     def _with_one(self, name: str, inputs: tuple[torch.Tensor, ...], own_calls: Sequence[_Call]) -> Any:
-        """Return the outputs of the fp32 model with this layer alone in 8 bits."""
+        """Return the outputs of the fp32 model with this layer alone quantized."""
         remaining = list(own_calls)
 
         def replace(_: nn.Module, arguments: Any, named: Any, outputs: Any) -> Any:
@@ -244,39 +261,61 @@ def _convert(
     return _Pair(reference.eval(), module, quantized)
 
 
-def _simulate(model: nn.Module) -> _Pair:
-    """Return the fp32 model with a simulation of its layers in 8 bits, in place of those of a runtime.
+def _simulate(model: nn.Module, rounding: Rounding) -> _Pair:
+    """Return the fp32 model with a simulation of its quantized layers, in place of those of a runtime.
 
-    Weights are rounded to 8 bits with a scale for each output channel, and inputs to 256 levels between the
-    smallest and the largest.
+    Weights are rounded to multiples of the scale with which the largest of those that share it fits, and
+    inputs to evenly spaced values between the smallest and the largest.
     """
     rounded: dict[str, nn.Module] = {}
 
     def quantized(name: str, call: _Call, _: _Call | None) -> Any:
         if name not in rounded:
-            rounded[name] = _with_rounded_weights(model.get_submodule(name))
-        arguments, named = _tree_map(_rounded_input, (call.arguments, call.named))
+            rounded[name] = _with_rounded_weights(model.get_submodule(name), rounding)
+        arguments, named = call.arguments, call.named
+        if (bits := rounding.activation_bits) is not None:
+            arguments, named = _tree_map(partial(_rounded_input, bits=bits), (arguments, named))
         return rounded[name](*arguments, **named)
 
     return _Pair(model, None, quantized)
 
 
-def _with_rounded_weights(layer: nn.Module) -> nn.Module:
+def _with_rounded_weights(layer: nn.Module, rounding: Rounding) -> nn.Module:
+    from torch import nn
+
     layer = copy.deepcopy(layer)
     layer._forward_hooks.clear()
+    is_transposed = isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d))
     for parameter in layer.parameters():
-        if parameter.dim() >= 2:
-            largest = parameter.detach().flatten(1).abs().amax(dim=1).clamp(min=1e-12)
-            scale = (largest / 127).reshape(-1, *[1] * (parameter.dim() - 1))
-            parameter.data = (parameter.data / scale).round() * scale
+        if parameter.dim() < 2 or rounding.weight_bits is None:
+            continue
+        # Output channels come first but in transposed convolutions.
+        weight = parameter.detach().transpose(0, 1) if is_transposed else parameter.detach()
+        values = rounded_weight(weight, rounding)
+        parameter.data = values.transpose(0, 1) if is_transposed else values
     return layer
 
 
-def _rounded_input(value: Any) -> Any:
+def rounded_weight(weight: torch.Tensor, rounding: Rounding) -> torch.Tensor:
+    """Return a weight ``[output channels, ...]`` in float after rounding. The bits may not be None.
+
+    Where the weights of a channel cannot be divided into groups, a channel has one scale.
+    """
+    assert rounding.weight_bits is not None
+    largest = 2 ** (rounding.weight_bits - 1) - 1
+    rows = weight.reshape(len(weight) if rounding.per_channel else 1, -1)
+    if rounding.group_size is not None and rows.shape[1] % rounding.group_size == 0:
+        rows = rows.reshape(-1, rounding.group_size)
+    scale = (rows.abs().amax(dim=1, keepdim=True) / largest).clamp(min=1e-12)
+    rounded: torch.Tensor = ((rows / scale).round() * scale).reshape(weight.shape)
+    return rounded
+
+
+def _rounded_input(value: Any, bits: int) -> Any:
     if not _is_float(value) or not value.numel():
         return value
     low, high = value.min().clamp(max=0), value.max().clamp(min=0)
-    scale = ((high - low) / 255).clamp(min=1e-12)
+    scale = ((high - low) / (2**bits - 1)).clamp(min=1e-12)
     return ((value - low) / scale).round() * scale + low
 
 

@@ -149,7 +149,10 @@ HOOKS = [name for name, function in vars(hookspecs).items() if hasattr(function,
 def test_a_hook_with_fewer_arguments_is_served(hook: str, tmp_path: Path) -> None:
     """A hook that has no parameters, as if all had been added after it was written, is called."""
     kinds = {
-        "config": ("check_model", "quantized_layers", "prepare_model", "calibrate", "convert"),
+        "config": (
+            *("check_model", "quantized_layers", "rounding"),
+            *("prepare_model", "calibrate", "convert"),
+        ),
         "workload": (
             "make_model",
             "load_data",

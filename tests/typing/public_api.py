@@ -38,6 +38,7 @@ from qx import (
     Recipe,
     Recorded,
     Result,
+    Rounding,
     Samples,
     StoredWeight,
     Subject,
@@ -230,6 +231,11 @@ def load(artifact: Artifact, context: Context) -> Subject:
     rebuilt = context.rebuild() if context.rebuild is not None else None
     assert rebuilt is None, (artifact.folder, artifact.files, artifact.details, artifact.loader)
     return Served()
+
+
+@hookimpl
+def rounding(context: Context) -> Rounding | None:
+    return Rounding(weight_bits=4, group_size=32, activation_bits=None) if context.options else None
 
 
 @hookimpl

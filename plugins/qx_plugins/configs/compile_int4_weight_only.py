@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, Option, hookimpl
+from qx_plugins.recipes import roundings
 from qx_plugins.runtimes.torch_compile import COMPILERS, MODE, TORCHAO
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def quantized_layers(model: nn.Module, context: Context) -> list[str]:
     from qx_plugins.recipes.linears import multiples, supported_linears
 
     return supported_linears(model, multiples(context.options["group_size"], OUTPUTS))
+
+
+rounding = roundings.four_bits_by_group
 
 
 @hookimpl

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
+from qx_plugins.recipes import roundings
 from qx_plugins.runtimes.torch_compile import COMPILERS, MODE, TORCHAO
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ def quantized_layers(model: nn.Module) -> list[str]:
     from qx_plugins.recipes.linears import supported_linears
 
     return supported_linears(model)
+
+
+rounding = roundings.weights_alone
 
 
 @hookimpl

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from qx import Artifact, Config, Context, Option, float_layers, hookimpl
+from qx import Artifact, Config, Context, Option, Rounding, float_layers, hookimpl
 from qx_plugins.recipes import prechecks
 from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.executorch import CONVERTING
@@ -64,6 +64,11 @@ def quantized_layers(model: nn.Module, context: Context) -> list[str]:
     from qx_plugins.recipes.linears import multiples, supported_linears
 
     return supported_linears(model, multiples(context.options["group_size"]))
+
+
+@hookimpl
+def rounding(context: Context) -> Rounding:
+    return Rounding(weight_bits=4, group_size=context.options["group_size"])
 
 
 @hookimpl

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, float_layers, hookimpl
-from qx_plugins.recipes import layer_names, prechecks
+from qx_plugins.recipes import layer_names, prechecks, roundings
 from qx_plugins.recipes.calibration import observe
 from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.aot_inductor import pt2e
@@ -36,9 +36,8 @@ def describe() -> Config:
 
 
 check_model = prechecks.check_export
-
-
 quantized_layers = layer_names.static_layers
+rounding = roundings.without_overflow
 
 
 @hookimpl

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, float_layers, hookimpl
-from qx_plugins.recipes import layer_names, prechecks
+from qx_plugins.recipes import layer_names, prechecks, roundings
 from qx_plugins.recipes.training_options import OPTIONS
 from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.aot_inductor import pt2e
@@ -44,6 +44,7 @@ def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], cont
 
 
 quantized_layers = layer_names.static_layers
+rounding = roundings.without_overflow
 
 
 @hookimpl

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qx import Artifact, Config, Context, Option, hookimpl
+from qx import Artifact, Config, Context, Option, Rounding, hookimpl
 from qx_plugins.recipes import layer_names
 from qx_plugins.recipes.calibration import (
     CORRECTION_ITEMS,
@@ -69,6 +69,12 @@ quantized_layers = layer_names.layers_of_graphs
 def calibrate(model: nn.Module, batches: Sequence[Batch], context: Context) -> nn.Module:
     is_used = context.options["correction"] == "importance_matrix"
     return keep_calibration_batches(model, batches) if is_used else model
+
+
+@hookimpl
+def rounding(context: Context) -> Rounding:
+    # Types are named after their bits, and have a scale for 32 weights, those that end in `k` for fewer too.
+    return Rounding(weight_bits=int(context.options["type"][1]), group_size=32)
 
 
 @hookimpl

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import layer_names, prechecks
+from qx_plugins.recipes import layer_names, prechecks, roundings
 from qx_plugins.recipes.weight_scales import WEIGHT_SCALES
 from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.onnxruntime import CONVERTING
@@ -32,6 +32,7 @@ def describe() -> Config:
 
 check_model = prechecks.check_products
 quantized_layers = layer_names.products
+rounding = roundings.by_weight_scales
 
 
 @hookimpl

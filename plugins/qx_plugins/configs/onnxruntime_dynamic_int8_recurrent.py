@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from qx import Artifact, Config, Context, Unsupported, hookimpl
-from qx_plugins.recipes import layer_names, prechecks
+from qx_plugins.recipes import layer_names, prechecks, roundings
 from qx_plugins.recipes.weight_scales import WEIGHT_SCALES
 from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.onnxruntime import CONVERTING
@@ -51,6 +51,7 @@ def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], cont
 
 
 quantized_layers = layer_names.products_and_lstm
+rounding = roundings.by_weight_scales
 
 
 @hookimpl

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qx import Artifact, Config, Context, hookimpl
+from qx import Artifact, Config, Context, Rounding, hookimpl
 from qx_plugins.recipes import layer_names, prechecks
-from qx_plugins.recipes.bit_widths import ACTIVATION_BITS, WEIGHT_BITS
+from qx_plugins.recipes.bit_widths import ACTIVATION_BITS, WEIGHT_BITS, activation_bits, weight_bits
 from qx_plugins.recipes.calibration import keep_calibration_batches
 from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.onnxruntime import CONVERTING
@@ -42,6 +42,13 @@ quantized_layers = layer_names.layers_of_graphs
 @hookimpl
 def calibrate(model: nn.Module, batches: Sequence[Batch]) -> nn.Module:
     return keep_calibration_batches(model, batches)
+
+
+@hookimpl
+def rounding(context: Context) -> Rounding:
+    return Rounding(
+        weight_bits=weight_bits(context), per_channel=False, activation_bits=activation_bits(context)
+    )
 
 
 @hookimpl

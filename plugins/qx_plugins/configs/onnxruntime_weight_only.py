@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from qx import Artifact, Config, Context, Option, Unsupported, Weights, float_layers, hookimpl
+from qx import Artifact, Config, Context, Option, Rounding, Unsupported, Weights, float_layers, hookimpl
 from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.recipes.calibration import (
     CORRECTION_ITEMS,
@@ -78,6 +78,15 @@ def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], cont
 @hookimpl
 def calibrate(model: nn.Module, batches: Sequence[Batch]) -> nn.Module:
     return keep_calibration_batches(model, batches)
+
+
+@hookimpl
+def rounding(context: Context) -> Rounding:
+    return Rounding(
+        weight_bits=context.options["bits"],
+        group_size=context.options["group_size"],
+        activation_bits=8 if context.options["arithmetic"] == "int8" else None,
+    )
 
 
 @hookimpl

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Config, Context, hookimpl
+from qx import Artifact, Config, Context, Rounding, hookimpl
 from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.recipes.bit_widths import ACTIVATION_BITS, USUAL, activation_bits
 from qx_plugins.recipes.calibration import keep_calibration_batches, take_calibration_batches
+from qx_plugins.recipes.saturation import saturates
 from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.openvino import CONVERTING
 
@@ -48,9 +49,14 @@ def calibrate(model: nn.Module, batches: Sequence[Batch]) -> nn.Module:
 
 
 @hookimpl
+def rounding(context: Context) -> Rounding:
+    return Rounding(weight_bits=7 if _reduces(context) else 8, activation_bits=activation_bits(context))
+
+
+@hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from qx_plugins.recipes.exporting import QUANTIZER_FAULTS, explain_lowering
-    from qx_plugins.recipes.saturation import SEVEN_BITS, saturates
+    from qx_plugins.recipes.saturation import SEVEN_BITS
     from qx_plugins.runtimes.openvino.converting import build_artifact
 
     # One image at a time: NNCF takes statistics of each sample, whatever its batch size.
@@ -60,8 +66,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
         for index in range(len(next(iter(batch.inputs.values()))))
     ]
 
-    is_usual = activation_bits(context) == USUAL
-    reduces = is_usual and saturates()
+    is_usual, reduces = activation_bits(context) == USUAL, _reduces(context)
 
     def quantize(converted: Any, in_float: list[str]) -> Any:
         import nncf
@@ -88,3 +93,8 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
 
     notes = (*([SEVEN_BITS] if reduces else []), *([] if is_usual else [IN_FLOAT]))
     return build_artifact(model, example_inputs, context, quantize, notes=notes, with_cache=False)
+
+
+def _reduces(context: Context) -> bool:
+    """Whether weights have 7 bits, since sums of 8-bit products could overflow on this CPU."""
+    return activation_bits(context) == USUAL and saturates()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Config, Context, Option, Unsupported, float_layers, hookimpl
+from qx import Artifact, Config, Context, Option, Rounding, Unsupported, float_layers, hookimpl
 from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.recipes.calibration import (
     CORRECTION_ITEMS,
@@ -76,6 +76,12 @@ def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], cont
 @hookimpl
 def calibrate(model: nn.Module, batches: Sequence[Batch]) -> nn.Module:
     return keep_calibration_batches(model, batches)
+
+
+@hookimpl
+def rounding(context: Context) -> Rounding:
+    bits, size = context.options["bits"], context.options["group_size"]
+    return Rounding(weight_bits=bits, group_size=size if bits == 4 else None, activation_bits=None)
 
 
 @hookimpl

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from qx import Artifact, Config, Context, Option, Unsupported, float_layers, hookimpl
-from qx_plugins.recipes import prechecks
+from qx_plugins.recipes import prechecks, roundings
 from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.aot_inductor.compiling import (
     COMPILERS,
@@ -63,6 +63,9 @@ def quantized_layers(model: nn.Module, context: Context) -> list[str]:
     from qx_plugins.recipes.linears import multiples, supported_linears
 
     return supported_linears(model, multiples(context.options["group_size"], OUTPUTS))
+
+
+rounding = roundings.four_bits_by_group
 
 
 @hookimpl

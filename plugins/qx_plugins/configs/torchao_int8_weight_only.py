@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from qx import Artifact, Config, Context, float_layers, hookimpl
-from qx_plugins.recipes import prechecks
+from qx_plugins.recipes import prechecks, roundings
 from qx_plugins.runtimes import EXPORTING
 from qx_plugins.runtimes.aot_inductor.compiling import (
     COMPILERS,
@@ -53,6 +53,9 @@ def quantized_layers(model: nn.Module) -> list[str]:
     from qx_plugins.recipes.linears import multiples, supported_linears
 
     return supported_linears(model, multiples(INPUTS))
+
+
+rounding = roundings.weights_alone
 
 
 @hookimpl

@@ -23,7 +23,7 @@ def _page(part: LayersPart) -> Iterator[str]:
         return
     if part.gains is not None:
         yield sections.section("gains", "What a layer in float gives back", costs.gains(part, part.gains))
-    yield sections.section("errors", "What each layer does in 8 bits", costs.errors(part))
+    yield sections.section("errors", "What quantizing each layer does", costs.errors(part))
     blocks = costs.conclusion(part)
     if part.command:
         blocks.append(f'<pre id="command" tabindex="0"><code>{escape(part.command)}</code></pre>')

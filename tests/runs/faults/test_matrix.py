@@ -50,8 +50,9 @@ def test_there_are_enough_combinations() -> None:
     # ``qx quantize --to`` alone asks for serving code, ``qx profile`` for profiles, and ``float_layers`` for
     # layers: the faults of these are in tests/runs/cli (test_serve.py, test_profile.py), and in
     # tests/runs/configs/test_float_layers.py. Those of ``qx layers`` are in
-    # tests/unit/worker/test_layer_outputs.py.
-    assert places >= hooks - {"serving_code", "profile", "layer_outputs", "quantized_layers"}
+    # tests/unit/worker (test_layer_outputs.py, test_rounding.py).
+    apart = {"serving_code", "profile", "layer_outputs", "quantized_layers", "rounding"}
+    assert places >= hooks - apart
 
 
 def test_parts_are_joined_into_one_page(tmp_path: Path) -> None:

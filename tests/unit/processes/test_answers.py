@@ -15,6 +15,7 @@ import pytest
 from qx.contract.description import Description
 from qx.contract.devices import DeviceFacts, DeviceMemory, DeviceProcess, DeviceReading
 from qx.contract.records import BuildStep, Config, Mark
+from qx.contract.rounding import Rounding
 from qx.contract.structure import Structure
 from qx.contract.tasks import Labels
 from qx.processes import answers, job_answers
@@ -127,7 +128,8 @@ ANSWERS: tuple[Answer, ...] = (
     job_answers.LayersAnswer(
         items=64,
         items_alone=16,
-        is_simulated=False,
+        is_simulated=True,
+        rounding=Rounding(weight_bits=4, group_size=32, activation_bits=None),
         layers=(
             job_answers.LayerFigures(
                 name="head",

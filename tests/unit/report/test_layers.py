@@ -129,7 +129,7 @@ def test_the_command_names_a_layer_with_a_comma_as_one_value() -> None:
 
 def test_the_items_of_each_column_are_said() -> None:
     """Layers alone in 8 bits are looked at on fewer items, which the sentence below the table says."""
-    assert "is in 8 bits, on 16 of them; made here" in to_terminal_text(REPORT, COMMAND)
+    assert "is quantized, on 16 of them; made here" in to_terminal_text(REPORT, COMMAND)
     assert "of them" not in to_terminal_text(evolve(REPORT, items=16), COMMAND)
 
 
@@ -166,7 +166,10 @@ def test_a_simulation_is_called_one() -> None:
     layers = [evolve(layer, arrived=None) for layer in REPORT.layers]
     report = evolve(REPORT, is_simulated=True, layers=layers, refusal="it is sealed")
     text = to_terminal_text(report, COMMAND)
-    assert "so that 8 bits are simulated in torch" in text
+    assert (
+        "so that they are simulated in torch, with weights of 8 bits and a scale for each output channel, "
+        "inputs of 8 bits by their range." in text
+    )
     assert "so far" not in text
     assert "inside of the artifact is not known: it is sealed." in text
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from qx import Rounding
 from qx.processes.job_answers import LayerFigures
 from qx.worker import layers
 from qx.worker.ratios import MOST_DECIBELS
@@ -59,7 +60,7 @@ def test_a_layer_with_useless_large_weights_is_the_worst(injured: str) -> None:
             model.get_submodule("second").weight[0] = 0.0  # type: ignore[operator]
             model.get_submodule("second").bias[0] = 0.0  # type: ignore[operator]
             model.get_submodule("third").weight[:, 0] *= 300.0  # type: ignore[operator]
-    found = figures_of(layers._simulate(model), model)
+    found = figures_of(layers._simulate(model, Rounding()), model)
     assert min(NAMES, key=lambda name: decibels(found[name].alone)) == injured
     assert min(NAMES, key=lambda name: decibels(found[name].made)) == injured
     assert all(found[name].arrived is None for name in NAMES)
@@ -68,7 +69,7 @@ def test_a_layer_with_useless_large_weights_is_the_worst(injured: str) -> None:
 def test_dead_and_constant_channels_are_counted() -> None:
     """A row of weights of 0 is a dead channel, and what it gives is constant."""
     model = network()
-    found = figures_of(layers._simulate(model), model)
+    found = figures_of(layers._simulate(model, Rounding()), model)
     first = found["first"]
     assert first.weights is not None
     assert first.outputs is not None
@@ -95,7 +96,7 @@ def test_outputs_that_are_not_finite_are_said_and_break_nothing() -> None:
     model = network()
     with torch.no_grad():
         model.get_submodule("second").bias[0] = torch.inf  # type: ignore[operator]
-    found = figures_of(layers._simulate(model), model)
+    found = figures_of(layers._simulate(model, Rounding()), model)
     outputs = found["second"].outputs
     assert outputs is not None
     assert not outputs.is_finite
