@@ -284,8 +284,13 @@ def resampled_sets(
     started = time.perf_counter()
     statistic.check(value)
     # `check` makes one call with all items, and two with half of them.
-    counts = plan_counts((time.perf_counter() - started) / 2)
-    resampled = [_resample(statistic, all_items, value, counts)]
+    seconds = (time.perf_counter() - started) / 2
+    if plan_counts(seconds) != MAX_COUNTS:
+        # A moment in which the machine was busy with other things costs no draws.
+        started = time.perf_counter()
+        statistic.over(all_items)
+        seconds = min(seconds, time.perf_counter() - started)
+    resampled = [_resample(statistic, all_items, value, plan_counts(seconds))]
     if groups is not None:
         resampled += _resample_groups(statistic, np.asarray(groups), count)
     return resampled

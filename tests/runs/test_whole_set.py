@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import dedent
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -129,6 +129,15 @@ def test_a_slow_statistic_is_resampled_less() -> None:
     for seconds in (0.01, 0.03, 0.06):
         assert 0.4 * SECONDS < seconds * sum(plan_counts(seconds).values()) <= SECONDS
     assert plan_counts(10.0) == MIN_COUNTS
+
+
+def test_a_busy_moment_costs_no_draws(sampled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the first timed calls take long, and the next one does not, all draws are made."""
+    times = iter([0.0, 1.0, 1.0, 1.001])
+    monkeypatch.setattr(resampling, "time", SimpleNamespace(perf_counter=lambda: next(times)))
+    labels = np.repeat([0, 1, 2], [50, 30, 20])
+    (sample,) = sampled(scores(labels), labels).resampled
+    assert len(sample.draws) == MAX_COUNTS["draws"]
 
 
 @pytest.mark.parametrize(
