@@ -20,7 +20,7 @@ from qx.processes.spawning import PATIENCE, ForkServer, Process, Supervisor
 #: Each worker has its own values of them all the same.
 _WITHOUT_EFFECT = frozenset({"TMPDIR", "PWD", "OLDPWD", "COLUMNS", "LINES", "TERM", "NO_COLOR", "SHLVL", "_"})
 _PREFIXES_WITHOUT_EFFECT = ("QX_", "PYTEST_")
-#: The largest number of servers that wait for requests, unless another is given.
+#: The largest number of servers that wait for requests, unless another number is set.
 MOST_SERVERS = 5
 #: The program of a fork server. It takes the host's own search path as arguments, as a worker does.
 _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from qx.worker.fork_server import main; main({modules!r})"

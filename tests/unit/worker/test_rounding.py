@@ -89,16 +89,16 @@ class Bound:
 
     name = "mine"
 
-    def __init__(self, *given: object) -> None:
-        self.given = given
+    def __init__(self, *values: object) -> None:
+        self.values = values
 
     def implements(self, hook: str) -> bool:
         """Return whether it has the hook."""
-        return bool(self.given)
+        return bool(self.values)
 
     def call(self, hook: str) -> object:
         """Return what the hook gives."""
-        return self.given[0]
+        return self.values[0]
 
 
 def test_a_config_without_the_hook_has_8_bits() -> None:
