@@ -5,7 +5,7 @@
 
 alternates runs without Ray with runs on a cluster of two nodes of one CPU each, both on this machine.
 ``rate`` has all builds made anew and evaluated, and times nothing else: without Ray two builds or evaluations
-on at a time, as on the cluster. Of every pair of runs it takes the ratios of the seconds of both phases.
+go on at a time, as on the cluster. Of every pair of runs it takes the ratios of the seconds of both phases.
 ``speedups`` takes the builds from the cache, and of every pair of runs the ratio of each config's speedups.
 """
 

@@ -284,13 +284,8 @@ def resampled_sets(
     started = time.perf_counter()
     statistic.check(value)
     # `check` makes one call with all items, and two with half of them.
-    seconds = (time.perf_counter() - started) / 2
-    if plan_counts(seconds) != MAX_COUNTS:
-        # A moment in which the machine was busy with other things costs no draws.
-        started = time.perf_counter()
-        statistic.over(all_items)
-        seconds = min(seconds, time.perf_counter() - started)
-    resampled = [_resample(statistic, all_items, value, plan_counts(seconds))]
+    counts = _plan((time.perf_counter() - started) / 2, lambda: statistic.over(all_items))
+    resampled = [_resample(statistic, all_items, value, counts)]
     if groups is not None:
         resampled += _resample_groups(statistic, np.asarray(groups), count)
     return resampled
@@ -304,10 +299,24 @@ def _resample_groups(statistic: Statistic, indices: Array, count: int) -> list[R
     groups = [np.flatnonzero(indices == group) for group in range(count)]
     started = time.perf_counter()
     values = [statistic.over(members) if len(members) else math.nan for members in groups]
-    counts = {**plan_counts(time.perf_counter() - started), "draws": 0}
+    seconds = time.perf_counter() - started
+    counts = _plan(seconds, lambda: [statistic.over(members) for members in groups if len(members)])
+    counts["draws"] = 0
     return [
         _resample(statistic, members, value, counts) for members, value in zip(groups, values, strict=True)
     ]
+
+
+def _plan(seconds: float, call: Callable[[], object]) -> dict[str, int]:
+    """Return the numbers for a call that took so long; it is timed again before it is made less often.
+
+    A moment in which the machine was busy with other things costs no draws.
+    """
+    if plan_counts(seconds) != MAX_COUNTS:
+        started = time.perf_counter()
+        call()
+        seconds = min(seconds, time.perf_counter() - started)
+    return dict(plan_counts(seconds))
 
 
 def plan_counts(seconds: float) -> dict[str, int]:
